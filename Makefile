@@ -101,7 +101,7 @@ chaos: build
 
 interop: build
 	@$(BIN)/python interop/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ROWS),--rows "$(ROWS)")
-	@$(if $(ONLY)$(ROWS),,$(BIN)/python -m pytest -q interop/orcanet interop/routing interop/kubo interop/helia)
+	@$(if $(ONLY)$(ROWS),,$(BIN)/python -m pytest -q interop/orcanet interop/routing interop/kubo interop/helia interop/conformance)
 
 proto: build
 	@$(BIN)/python -m pip install -q --no-build-isolation -e ".[proto]"

@@ -122,6 +122,8 @@ class PartFile:
         self._target = target.absolute()
         if self._target.is_dir():
             raise CallerFault("path", f"{target} is a directory")
+        if self._target.exists() and not self._target.is_file():  # a device would be replaced by a file
+            raise CallerFault("path", f"{target} is not a file")
         self._path = self._target.with_name(self._target.name + PART_SUFFIX)
         self._list = self._target.with_name(self._target.name + LIST_SUFFIX)
         self._proof = b""

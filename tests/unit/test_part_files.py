@@ -52,6 +52,13 @@ def test_what_is_appended_becomes_the_file(target: Path) -> None:
     assert os.listdir(target.parent) == ["file"]
 
 
+def test_what_is_not_a_file_is_not_replaced(target: Path) -> None:
+    os.mkfifo(target)
+    with pytest.raises(CallerFault, match="is not a file"):
+        PartFile(target)
+    assert os.listdir(target.parent) == ["file"]
+
+
 def test_an_earlier_file_is_replaced_as_a_whole(target: Path) -> None:
     target.write_bytes(b"earlier")
     part = PartFile(target)

@@ -126,6 +126,15 @@ class FileOutput:
         self.ahead_bytes -= place.length
         self.ahead_leaves -= 1
 
+    def release(self) -> None:
+        """Lets go of all contents: nothing comes or goes any more."""
+        self._unwritten.clear()
+        self._recent.clear()
+        self._places.clear()
+        self._ready.clear()
+        self._writes.clear()
+        self._reads.clear()
+
     # --- contents that are here already
 
     def known(self, cid: bytes) -> Content | None:

@@ -7,7 +7,6 @@ measures that distance once. The median of the last few withstands lookups that 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from fastmarket.config import KadConfig
@@ -19,11 +18,12 @@ KEY_SPACE = 1 << 256
 class NetworkSize:
     """Samples of the distance of the k-th closest peer, as shares of the key space."""
 
-    __slots__ = ("_k", "_samples", "_share")
+    __slots__ = ("_k", "_most", "_samples", "_share")
 
     def __init__(self, config: KadConfig) -> None:
         self._k = config.k
-        self._samples: deque[float] = deque(maxlen=config.size_samples)
+        self._samples: list[float] = []  # the last `size_samples`
+        self._most = config.size_samples
         self._share: float | None = None
 
     def learn(self, target: KadKey, closest: Sequence[KadKey]) -> None:
@@ -36,6 +36,7 @@ class NetworkSize:
         else:
             distance = int.from_bytes(closest[self._k - 1], "big") ^ int.from_bytes(target, "big")
             self._samples.append(distance / KEY_SPACE)
+        del self._samples[: -self._most]
         self._share = median(self._samples)
 
     @property

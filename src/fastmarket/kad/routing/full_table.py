@@ -38,9 +38,10 @@ class FullTable:
 
     def __init__(self, config: KadConfig, local: PeerId) -> None:
         self._config = config
-        self._most = config.max_large_table if config.large_table else 0
-        most = max(self._most, 1)
-        self._table: BucketTable[_Entry] = BucketTable(local.key, bucket_size=most, max_entries=most)
+        most = self._most = config.max_large_table
+        self._table: BucketTable[_Entry] | None = None  # empty it would take 6 KB of every node
+        if config.large_table:
+            self._table = BucketTable(local.key, bucket_size=most, max_entries=most)
         # Key -> time of the last sign of life, oldest first. Not a BoundedMap: the oldest must leave the
         # table as well, before a newcomer can enter that.
         self._heard: OrderedDict[KadKey, float] = OrderedDict()
@@ -58,7 +59,7 @@ class FullTable:
 
     def put(self, info: PeerInfo, now: float) -> None:
         """A server identified itself."""
-        if not self._most:
+        if self._table is None:
             return
         key, group = info.peer_id.key, ip_group(info)
         self.remove(key)
@@ -80,7 +81,7 @@ class FullTable:
 
     def on_named(self, peers: Iterable[PeerInfo]) -> None:
         """Takes peers that others named; they may not be alive."""
-        if not self._most:
+        if self._table is None:
             return
         for info in peers:
             key = info.peer_id.key
@@ -89,10 +90,11 @@ class FullTable:
 
     def remove(self, key: KadKey) -> None:
         """Removes a peer that failed, or is no server."""
-        entry = self._table.get(key) if key in self._heard else None
-        if entry is None:
+        table = self._table
+        entry = table.get(key) if table is not None and key in self._heard else None
+        if table is None or entry is None:
             return
-        self._table.remove(key)
+        table.remove(key)
         del self._heard[key]
         if entry.group is not None:
             self._groups[entry.group] -= 1
@@ -101,7 +103,8 @@ class FullTable:
 
     def nearest(self, target: KadKey, count: int) -> list[PeerInfo]:
         """The peers closest to a key, closest first."""
-        return [entry.info for entry in self._table.nearest(target, count)]
+        near = [] if self._table is None else self._table.nearest(target, count)
+        return [entry.info for entry in near]
 
     def next_due(self) -> float | None:
         """When the next probe is due: at once for a named peer, otherwise for the peer not heard from for
@@ -121,5 +124,5 @@ class FullTable:
             return None
         key = next(iter(self._heard))
         self.on_heard(key, now)
-        entry = self._table.get(key)
+        entry = None if self._table is None else self._table.get(key)
         return None if entry is None else entry.info
