@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -40,15 +39,6 @@ ROWS: dict[str, Callable[[Setting], Report]] = {
     "simulated": simulated.measure,
 }
 MIB = 1 << 20
-NEEDED = 8  # times the file's size: four sellers' repositories, a buyer's, and what it got
-SHM = Path("/dev/shm")
-
-
-def _directory(given: Path | None, size: int) -> Path:
-    """In memory if there is room: the disk is not what is measured."""
-    if given is None and SHM.is_dir() and shutil.disk_usage(SHM).free > NEEDED * size:
-        given = SHM
-    return Path(tempfile.mkdtemp(prefix="bench-get-", dir=given))
 
 
 def table(marks: list[Mark]) -> str:
@@ -65,12 +55,12 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=5, help="of each measurement")
     parser.add_argument("--blocks", type=int, default=4_000_000, help="of the row `many`")
     parser.add_argument("--only", default=",".join(ROWS), help="rows, with commas between")
-    parser.add_argument("--directory", type=Path, help="for all that is written; by default /dev/shm")
+    parser.add_argument("--directory", type=Path, help="for all that is written, nine times the file")
     parser.add_argument("--json", type=Path, default=Path("bench/results"), help="directory of the reports")
     given = parser.parse_args()
     program, why = kubo_program()
     size = round(given.gib * 1024) * MIB
-    directory = _directory(given.directory, size)
+    directory = Path(tempfile.mkdtemp(prefix="bench-get-", dir=given.directory))
     marks: list[Mark] = []
     try:
         path = directory / "random"

@@ -16,7 +16,7 @@ from fastmarket.part_files import open_proven, written_spans
 # Jobs whose ends are told at once, or so many bytes: telling wakes the loop, and until then others of a
 # `FetchConfig.max_unwritten_bytes` may not be asked for.
 MAX_TOLD_AT_ONCE = 16
-MAX_TOLD_BYTES = 512 * 1024
+MAX_TOLD_BYTES = 256 * 1024
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
