@@ -127,7 +127,7 @@ def _path(output: str, name: str) -> str:
     """Where it goes. A name of the content stays in the directory it is put in: it has no slashes."""
     if output == STDOUT:
         return STDOUT
-    if not output or os.path.isdir(output):
+    if not output or output.endswith(os.sep) or os.path.isdir(output):
         return os.path.join(output, name)
     return output
 
