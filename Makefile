@@ -7,6 +7,7 @@
 #   make bench-short        a part of them, judged by the ratios of bench/results/ratios.json
 #   make bench-peers [ONLY=go,js]  side by side with other implementations; JSON and plot in bench/results
 #   make interop [ONLY=go,js] [ROWS=ping,echo-*]   other libp2p implementations that can be built here
+#   make bench-get [GIB=0.25] [ONLY=seller,buyer]  selling and getting 1 GiB beside Kubo; JSON in bench/results
 #   make loopback           real processes on this machine against our marks; JSON in bench/results
 #   make docs               the documentation as a site in .make/site; fails on a link that leads nowhere
 #   make compiled           the engine as native classes, too, in .make/compiled: what make sim runs
@@ -22,7 +23,7 @@ PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
-.PHONY: build demo test lint types layers unit bench bench-short bench-peers loopback compiled sim chaos interop proto docs wheel clean
+.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sim chaos interop proto docs wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -74,6 +75,9 @@ bench-short: build
 bench-peers: build
 	@$(BIN)/python -m bench.peers $(if $(ONLY),--only "$(ONLY)")
 
+bench-get: build
+	@$(BIN)/python -m bench.get $(if $(GIB),--gib $(GIB)) $(if $(ONLY),--only "$(ONLY)")
+
 loopback: build
 	@$(BIN)/python -m bench.loopback
 
@@ -97,7 +101,7 @@ chaos: build
 
 interop: build
 	@$(BIN)/python interop/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ROWS),--rows "$(ROWS)")
-	@$(if $(ONLY)$(ROWS),,$(BIN)/python -m pytest -q interop/orcanet interop/routing interop/kubo interop/helia)
+	@$(if $(ONLY)$(ROWS),,$(BIN)/python -m pytest -q interop/orcanet interop/routing interop/kubo interop/helia interop/conformance)
 
 proto: build
 	@$(BIN)/python -m pip install -q --no-build-isolation -e ".[proto]"

@@ -6,6 +6,21 @@
 Counted are the CPU-seconds of the server's processes as the kernel has them; the client is the same for all.
 The others are given bytes by a smallest ASGI application that does no work for a content: no CIDs, no
 catalogue, a file by 64 KiB at a time (granian, by its own extension, from the path).
+
+Seen on two cores of a busy machine (29 November 2026, CPython 3.11, 256 MiB in memory, the least of 7 turns;
+CPU-seconds of the server per GiB):
+
+                          file   raw blocks of 256 KiB   CAR
+    recv and sendfile     0.19           0.17
+    ours                  0.23           0.44            0.33   with catalogue, all headers, and stat calls
+    uvicorn, httptools    0.24           0.29
+    granian               0.31           0.53
+    hypercorn             0.32           0.79
+
+So ours costs no more for files than the cheapest of the others, and for blocks what is done for each of them:
+three looks at the file, a line of SQLite, 15 headers. And no other sends a file without copying it, aborts an
+answer that must not look complete, or ends with a stranger who does not read. Under TLS, a file or a CAR by
+ours: 0.7 to 0.85 by HTTP/1.1, 0.95 by HTTP/2.
 """
 
 from __future__ import annotations
@@ -51,18 +66,28 @@ async def _end_of_input() -> None:
 async def _ours(path: Path) -> None:
     from fastmarket.config import ContentConfig
     from fastmarket.content.port.server import ContentServer
-    from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015
-    from tests.content.port.shop import Shop
+    from fastmarket.formats.cid import Cid
+    from fastmarket.formats.unixfs.node import FileNode, read_node
+    from tests.content.shop import shop
 
-    shop = Shop()
-    root = shop.sell(path, UNIXFS_V0_2015)
-    leaves = [f"/ipfs/{cid}?format=raw" for cid in shop.leaves]
-    server = ContentServer(shop, ContentConfig(port=0))
-    port = await server.start()
-    paths = {"file": [f"/ipfs/{root}"], "blocks": leaves, "car": [f"/ipfs/{root}?format=car"]}
-    _say(port=port, paths=paths)
-    await _end_of_input()
-    await server.stop()
+    with tempfile.TemporaryDirectory() as folder, shop(Path(folder)) as store:
+        good = await store.sold(path)
+        root = Cid.from_text(str(good.cid))
+
+        def leaves(cid: Cid) -> list[str]:
+            block = store.catalogue.read(cid.multihash)
+            assert block is not None
+            node = read_node(cid.codec, block)
+            assert isinstance(node, FileNode)
+            below = [one for child in node.children for one in leaves(Cid.from_bytes(child.cid))]
+            return below or [f"/ipfs/{cid}?format=raw"]
+
+        server = ContentServer(store.catalogue, ContentConfig(port=0))
+        port = await server.start()
+        paths = {"file": [f"/ipfs/{root}"], "blocks": leaves(root), "car": [f"/ipfs/{root}?format=car"]}
+        _say(port=port, paths=paths)
+        await _end_of_input()
+        await server.stop()
 
 
 def _others_paths(path: Path) -> dict[str, list[str]]:

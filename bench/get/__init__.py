@@ -1,1 +1,1 @@
-"""Selling and getting, measured end to end: real processes on loopback, beside Kubo's where it can be built."""
+"""Selling and getting, end to end: real processes on loopback, beside Kubo's where it can be built."""

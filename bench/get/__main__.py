@@ -1,6 +1,6 @@
 """Selling and getting against their marks, in one run: `make bench-get [GIB=1] [ONLY=seller,buyer]`.
 
-    python -m bench.get [--mib 1024] [--turns 3] [--only ROW,...] [--json DIRECTORY]
+    python -m bench.get [--gib 1] [--turns 5] [--only ROW,...] [--json DIRECTORY]
 
 Everything is a process of its own on loopback. What is compared is of the same run: other machines have other
 figures. Kubo stands beside us if go is here to build it.
@@ -10,13 +10,21 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.get import buyer, five_sellers, four_sellers, many_blocks, resume, seller
+from bench.get import (
+    buyer,
+    first_byte,
+    five_sellers,
+    four_sellers,
+    many_blocks,
+    resume,
+    seller,
+    simulated,
+)
 from bench.get.setting import Setting, delete, kubo_program, write_random
 from bench.local_network import Mark, Report, show, write
 
@@ -27,17 +35,10 @@ ROWS: dict[str, Callable[[Setting], Report]] = {
     "five-sellers": five_sellers.measure,
     "resume": resume.measure,
     "many-blocks": many_blocks.measure,
+    "first-byte": first_byte.measure,
+    "simulated": simulated.measure,
 }
 MIB = 1 << 20
-NEEDED = 8  # times the file's size: four sellers' repositories, a buyer's, and what it got
-SHM = Path("/dev/shm")
-
-
-def _directory(given: Path | None, size: int) -> Path:
-    """In memory if there is room: the disk is not what is measured."""
-    if given is None and SHM.is_dir() and shutil.disk_usage(SHM).free > NEEDED * size:
-        given = SHM
-    return Path(tempfile.mkdtemp(prefix="bench-get-", dir=given))
 
 
 def table(marks: list[Mark]) -> str:
@@ -50,24 +51,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--mib", type=int, default=1024, help="of the file")
-    parser.add_argument("--turns", type=int, default=3, help="of each measurement")
+    parser.add_argument("--gib", type=float, default=1.0, help="of the file")
+    parser.add_argument("--turns", type=int, default=5, help="of each measurement")
     parser.add_argument("--blocks", type=int, default=4_000_000, help="of the row `many`")
     parser.add_argument("--only", default=",".join(ROWS), help="rows, with commas between")
-    parser.add_argument("--directory", type=Path, help="for all that is written; by default /dev/shm")
+    parser.add_argument("--directory", type=Path, help="for all that is written, nine times the file")
     parser.add_argument("--json", type=Path, default=Path("bench/results"), help="directory of the reports")
     given = parser.parse_args()
     program, why = kubo_program()
-    directory = _directory(given.directory, given.mib * MIB)
+    size = round(given.gib * 1024) * MIB
+    directory = Path(tempfile.mkdtemp(prefix="bench-get-", dir=given.directory))
     marks: list[Mark] = []
     try:
         path = directory / "random"
-        write_random(path, given.mib * MIB)
+        write_random(path, size)
         setting = Setting(directory, path, given.turns, given.blocks, program, why)
         for name in given.only.split(","):
             load = os.getloadavg()[0]
-            report = ROWS[name](setting)
-            report = Report(report.name, {"MiB": given.mib, "load before": load, **report.figures}, report.marks)
+            found = ROWS[name](setting)
+            about = {"MiB": size // MIB, "load before": round(load, 2)}
+            report = Report(found.name, {**about, **found.figures}, found.marks)
             show(report)
             write(report, given.json / f"get-{name}.json")
             marks += report.marks

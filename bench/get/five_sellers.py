@@ -1,5 +1,5 @@
-"""Five sellers, of which one is stopped (SIGSTOP), one sends 1 MB a second and one sends wrong bytes: how long
-it takes, beside the two good ones alone."""
+"""Five sellers, of which one is stopped (SIGSTOP), one sends 1 MB a second and one sends wrong bytes, beside
+the two good ones alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import grpc.aio
 
 from bench.get.commands import CommandFailed
 from bench.get.following import until_there
@@ -84,8 +86,6 @@ def _liar(url: str) -> Iterator[int]:
 
 async def _offer(node: ServerProcess, cid: str, port: int) -> None:
     """Registers the content at that port."""
-    import grpc.aio
-
     async with grpc.aio.insecure_channel(node.ready["grpc"]) as channel:
         stub = market_pb2_grpc.MarketStub(channel)  # type: ignore[no-untyped-call]
         user = market_pb2.User(id=b"l", name="liar", ip="127.0.0.1", port=port, price=0)

@@ -6,9 +6,7 @@ import shutil
 from pathlib import Path
 
 from bench.get.commands import Ended, run
-from interop.kubo.conftest import Kubo, Kubos, build_kubo
-
-__all__ = ["Kubo", "Kubos", "NoKubo", "built_kubo", "connect", "daemon_pid", "ipfs_get", "sell"]
+from interop.kubo.conftest import Kubo, build_kubo
 
 GET_DEADLINE_S = 600.0
 

@@ -17,6 +17,13 @@ from bench.get.reader import Reader
 from fastmarket.formats.cid import Cid
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *arguments: object) -> None:
+        """Who was lied to hangs up, at any moment."""
+
+
 def serve(url: str) -> None:
     """Until its input ends."""
 
@@ -38,11 +45,10 @@ def serve(url: str) -> None:
             with suppress(ConnectionError):  # who was lied to hangs up
                 self.wfile.write(block)
 
-        def log_message(self, format: str, *arguments: object) -> None:
+        def log_message(self, *arguments: object) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     print(json.dumps({"port": server.server_port}), flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()

@@ -39,7 +39,8 @@ class Network:
     @contextmanager
     def buyer(self) -> Iterator[ServerProcess]:
         """One that has joined, and leaves at the end."""
-        with ServerProcess("buyer", (*SERVER, "--ephemeral", "-b", self._nodes[0].address), self.directory) as node:
+        join = ("--ephemeral", "-b", self._nodes[0].address)
+        with ServerProcess("buyer", (*SERVER, *join), self.directory) as node:
             node.wait_ready()
             yield node
             if node.process.returncode is None:

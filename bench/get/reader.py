@@ -1,6 +1,6 @@
 """The least that reading over HTTP can cost: one connection, answers received into the same memory.
 
-    python -m bench.get.reader URL FILE      receive, SHA-256, write: what any buyer has to do at least
+python -m bench.get.reader URL FILE      receive, SHA-256, write: what any buyer has to do at least
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from bench.get.kubo import Kubos, NoKubo, built_kubo
+from bench.get.kubo import NoKubo, built_kubo
 from bench.get.nodes import Network
+from interop.kubo.conftest import Kubos
 
 GIB = 1 << 30
 PIECE_BYTES = 1 << 20

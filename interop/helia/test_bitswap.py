@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-import shutil
-import subprocess
-from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
-from pathlib import Path
+from base64 import b64encode
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -18,81 +13,13 @@ import pytest
 from fastmarket.exchange.bitswap.client import BlockAbsent, BlockSent
 from fastmarket.formats.cid import Cid, Codec
 from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, UNIXFS_V1_2025, CidProfile
+from interop.helia.conftest import helia
 from interop.kubo.seller import JOB_S, selling
 
-HERE = Path(__file__).parent
-NODE = (
-    HERE / "node_modules" / "node" / "bin" / "node"
-)  # from npm: Helia needs a newer one than many machines have
-INSTALLED = HERE / "node_modules" / ".installed"
-BUILD_DEADLINE_S = 600.0  # half a GiB of packages
-MAX_LINE_BYTES = 64 << 20
 TEST_S = 120.0
 MIB = 1 << 20
 POLL_S = 0.05
 ABSENT = str(Cid(1, Codec.RAW, b"\x12\x20" + bytes(32)))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def built() -> None:
-    """What the lock file names, in node_modules."""
-    if shutil.which("npm") is None:
-        pytest.skip("no npm here, so no Helia from it")
-    wanted = hashlib.sha256((HERE / "package-lock.json").read_bytes()).hexdigest()
-    if INSTALLED.is_file() and INSTALLED.read_text() == wanted:
-        return
-    done = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"],
-        cwd=HERE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=BUILD_DEADLINE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    INSTALLED.write_text(wanted)
-
-
-class Helia:
-    """A running node, told what to do as node.mjs describes."""
-
-    def __init__(self, process: asyncio.subprocess.Process, listen: list[str]) -> None:
-        self._process = process
-        self.address = listen[0]
-
-    async def call(self, op: str, **arguments: str) -> dict[str, Any]:
-        """What it answers."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"op": op, **arguments}).encode() + b"\n")
-        answer: dict[str, Any] = json.loads(await self._process.stdout.readline())
-        return answer
-
-    async def cat(self, cid: object) -> bytes:
-        """A file, fetched."""
-        answer = await self.call("cat", cid=str(cid))
-        assert "data" in answer, answer
-        return b64decode(answer["data"])
-
-
-@asynccontextmanager
-async def helia() -> AsyncIterator[Helia]:
-    """A fresh node."""
-    process = await asyncio.create_subprocess_exec(
-        NODE,
-        "node.mjs",
-        cwd=HERE,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=MAX_LINE_BYTES,
-    )
-    try:
-        assert process.stdout is not None
-        yield Helia(process, json.loads(await process.stdout.readline())["listen"])
-    finally:
-        process.kill()
-        await process.wait()
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:

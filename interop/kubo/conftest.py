@@ -8,10 +8,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,8 +69,18 @@ class Kubo:
     @property
     def gateway(self) -> str:
         """The URL of its gateway."""
-        text = (self.repository / "gateway").read_text()
-        return text.strip()
+        return (self.repository / "gateway").read_text().strip().rstrip("/")
+
+    @property
+    def rpc(self) -> str:
+        """The URL of its API."""
+        _, _, host, _, port = (self.repository / "api").read_text().strip().split("/")
+        return f"http://{host}:{port}/api/v0"
+
+    def kill(self) -> None:
+        """Ends its daemon at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 class Kubos:
@@ -81,8 +92,16 @@ class Kubos:
         self._stack = stack
         self._count = 0
 
-    def start(self, join: Kubo | None = None, *, provides: bool = True) -> Kubo:
-        """A node alone in its network, or in that of `join`. It takes and tells addresses on loopback."""
+    def start(
+        self,
+        join: Kubo | None = None,
+        *,
+        provides: bool = True,
+        settings: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Kubo:
+        """A node alone in its network, or in that of `join`. It takes and tells addresses on loopback.
+        `settings`: of its configuration, besides."""
         kubo = Kubo(self._program, self._directory / f"kubo-{self._count}")
         self._count += 1
         kubo.ipfs("init", "--profile=test")
@@ -99,12 +118,13 @@ class Kubos:
             "AutoTLS.Enabled": False,
             "Provide.Enabled": provides,
             "Swarm.Transports.Network.QUIC": False,
+            **(settings or {}),
         }.items():
             kubo.ipfs("config", "--json", name, json.dumps(value))
         log = (kubo.repository / "daemon.log").open("wb")
         daemon = subprocess.Popen(
             [self._program, "daemon"],
-            env={**os.environ, "IPFS_PATH": str(kubo.repository)},
+            env={**os.environ, "IPFS_PATH": str(kubo.repository), **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -122,7 +142,8 @@ class Kubos:
 
 
 def _end(daemon: subprocess.Popen[bytes]) -> None:
-    os.killpg(daemon.pid, signal.SIGKILL)
+    if daemon.poll() is None:
+        os.killpg(daemon.pid, signal.SIGKILL)
     daemon.wait()
 
 

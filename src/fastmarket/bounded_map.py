@@ -69,7 +69,7 @@ class BoundedMap(Generic[K, V]):
     def get(self, key: K) -> V | None:
         """The value of an entry, which is used by that; None: there is no such entry."""
         value = self._entries.get(key)
-        if value is not None and self._moves:
+        if self._moves and (value is not None or key in self._entries):
             self._entries.move_to_end(key)
         return value
 

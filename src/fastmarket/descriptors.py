@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from fastmarket.config import HostConfig, MarketConfig, NodeConfig, WebConfig
+from fastmarket.config import ContentConfig, HostConfig, MarketConfig, NodeConfig, WebConfig
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,14 @@ def wanted(config: NodeConfig) -> int:
     host, market, web = config.host, config.market, config.web
     ports = [port for port in (web.port, web.metrics_port) if port is not None]
     http = len(ports) * (web.max_connections + web.reserved_connections)
-    return OTHER_FILES + host.max_connections + host.max_dials + market.max_connections + http
+    nodes = host.max_connections + host.max_dials
+    return OTHER_FILES + nodes + market.max_connections + http + _of_content(config.content)
+
+
+def _of_content(content: ContentConfig) -> int:
+    if content.port is None:
+        return 0
+    return content.max_connections + content.max_turned_away + content.max_open_files
 
 
 def fitted(config: NodeConfig, most: int) -> NodeConfig:
@@ -71,6 +78,7 @@ def fitted(config: NodeConfig, most: int) -> NodeConfig:
         host=_host(host, less(host.max_connections) / host.max_connections),
         market=_market(market, less(market.max_connections)),
         web=_web(web, less(web.max_connections), less(web.reserved_connections)),
+        content=_content(config.content, part),
     )
 
 
@@ -98,4 +106,17 @@ def _web(web: WebConfig, connections: int, reserved: int) -> WebConfig:
     per_ip = max(1, web.max_connections_per_ip * connections // web.max_connections)
     return replace(
         web, max_connections=connections, max_connections_per_ip=per_ip, reserved_connections=reserved
+    )
+
+
+def _content(content: ContentConfig, part: float) -> ContentConfig:
+    connections = max(1, int(content.max_connections * part))
+    return replace(
+        content,
+        max_connections=connections,
+        max_connections_per_ip=max(
+            1, content.max_connections_per_ip * connections // content.max_connections
+        ),
+        max_turned_away=max(1, int(content.max_turned_away * part)),
+        max_open_files=max(1, int(content.max_open_files * part)),
     )

@@ -227,6 +227,12 @@ class Node(Live):
             from fastmarket.web.fleet_metrics import FleetState
 
             metrics.registry.register(FleetState(self._fleet))
+        from fastmarket.web.content_metrics import FetchingState, SellingState
+
+        if (sold := self._selling) is not None:
+            metrics.registry.register(SellingState(sold.shop, sold.catalogue, sold.port.tally))
+        if (fetching := self._fetching) is not None:
+            metrics.registry.register(FetchingState(fetching.fetcher, fetching.bitswap))
         config = self._config.web
         routes = metrics_routes(metrics, Readiness(self.missing, self.note), config)
         return WebServer(

@@ -68,7 +68,7 @@ async def fetching(
     file = None if data_dir is None else HolderFile(data_dir)
     history = HolderHistory(config.fetching) if file is None else file.read(config.fetching)
     fetcher = Fetcher(config.fetching, config.holders, host.run_queue, sources, history)
-    saver = None if file is None else HolderSaver(file, history, lambda: fetcher.ended_count)
+    saver = None if file is None else HolderSaver(file, history, lambda: fetcher.totals.ended)
     try:
         yield Fetching(fetcher, Prober(dialer, config.holders, host.clock), bitswap)
         await fetcher.close()

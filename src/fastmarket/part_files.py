@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import stat
@@ -34,6 +35,7 @@ MAX_SPANS = 50_000
 
 # Streamed bytes that are synced at once: what a power failure costs at most.
 SYNC_BYTES = 8 * 1024 * 1024
+_MAX_NAME_BYTES = 255  # of file systems
 _MAX_LIST_BYTES = 16 * 1024  # a JSON object with a content and two numbers
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -62,6 +64,8 @@ def open_proven(path: str, proof: bytes) -> int:
     if not os.path.isabs(path) or "\0" in path:
         raise _refused("is not an absolute path")
     try:
+        if not stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode):
+            raise _refused("is not a file")  # opening alone may do something to a device
         number = os.open(path, _OPEN)
     except OSError as error:
         raise _refused(_said(error)) from None
@@ -120,10 +124,9 @@ class PartFile:
     def __init__(self, target: Path) -> None:
         """Raises CallerFault ("path") if it cannot be made, or another process writes it."""
         self._target = target.absolute()
-        if self._target.is_dir():
-            raise CallerFault("path", f"{target} is a directory")
-        self._path = self._target.with_name(self._target.name + PART_SUFFIX)
-        self._list = self._target.with_name(self._target.name + LIST_SUFFIX)
+        _check_target(target)
+        self._path = _beside(self._target, PART_SUFFIX)
+        self._list = _beside(self._target, LIST_SUFFIX)
         self._proof = b""
         self._order = ""
         self._size = 0
@@ -223,6 +226,32 @@ class PartFile:
             os.ftruncate(number, _write_all(number, noted.encode(), 0))
         finally:
             os.close(number)
+
+
+def _check_target(target: Path) -> None:
+    """Raises CallerFault("path", ...) for what cannot become a file, or must not: a device would be replaced
+    by one, as would the link to it that is called /dev/stdout."""
+    try:
+        mode = target.stat(follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
+            if os.readlink(target).startswith("/proc/"):
+                raise CallerFault("path", f"{target} is not a file")
+            mode = target.stat().st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        said = _said(error) if isinstance(error, OSError) else str(error)
+        raise CallerFault("path", f"cannot write {target}: {said}") from None
+    if not stat.S_ISREG(mode):
+        raise CallerFault("path", f"{target} is {'a directory' if stat.S_ISDIR(mode) else 'not a file'}")
+
+
+def _beside(target: Path, suffix: str) -> Path:
+    """NAME and the suffix; for a name that would be too long for it, the same one each time."""
+    name = os.fsencode(target.name)
+    if len(name) + len(LIST_SUFFIX) <= _MAX_NAME_BYTES:
+        return target.with_name(target.name + suffix)
+    return target.with_name(hashlib.sha256(name).hexdigest()[:32] + suffix)
 
 
 def _opened_alone(path: Path) -> int:

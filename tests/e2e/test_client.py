@@ -85,6 +85,10 @@ def test_a_file_is_found_by_every_name_of_it(run_client: Run, node: ServerProces
         "provider": node.ready["peer_id"],
         "size": len(HELLO),
         "file_name": "hello world.txt",
+        "ways": [],
+        "url": None,
+        "liveness": None,
+        "probe_ms": None,
     }
     for name in (str(hello), HELLO_V0):
         answer = run_client(*at, "check", name, "--json").json

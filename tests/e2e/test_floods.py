@@ -60,7 +60,8 @@ async def flooding(target: str, method: str) -> AsyncIterator[Flood]:
 def test_every_method_that_streams_is_tried() -> None:
     (service,) = v1.DESCRIPTOR.services_by_name.values()
     streams = {m.name for m in service.methods if m.client_streaming or m.server_streaming}
-    assert streams == set(KINDS)
+    # A fetch and a sale take long, so these are few at a time: their tests show what a further one is told.
+    assert streams - {"Fetch", "Sell"} == set(KINDS)
 
 
 @pytest.mark.parametrize("method", KINDS)

@@ -145,6 +145,48 @@ def test_somebody_is_asked_before_money_is_spent(
     assert (tmp_path / "got").read_bytes() == movie.read_bytes()
 
 
+def test_nobody_pays_twice_for_a_file_that_is_there(
+    run_client: Run, servers: Servers, movie: Path, tmp_path: Path
+) -> None:
+    node = servers.start("--content-port", "0")
+    cid = sold(run_client, node, movie, 3)
+    done = run_client("-p", node.port, "get", cid, "-o", str(movie))
+    assert (done.status, "is there already" in done.err) == (0, True)
+    done = run_client("-p", node.port, "get", cid, "-o", str(movie), "--json")
+    assert (done.json["fetched"], done.json["cost"], done.json["bytes"]) == (0, 0, SIZE)
+    (tmp_path / "other").write_bytes(b"another file")
+    assert run_client("-p", node.port, "get", cid, "-o", "other").status == 0
+    assert (tmp_path / "other").read_bytes() == movie.read_bytes()
+
+
+def test_somebody_is_asked_before_a_file_is_replaced(
+    servers: Servers, run_client: Run, movie: Path, tmp_path: Path
+) -> None:
+    node = servers.start("--content-port", "0")
+    cid = sold(run_client, node, movie, 0)
+    (tmp_path / "thesis").write_bytes(b"years of work")
+    command = [*executable("fastmarket-client"), "-p", node.port, "get", cid, "-o", "thesis"]
+    env = environment(FASTMARKET_CLIENT_DATA_DIR=str(tmp_path / "user"))
+    with Terminal(command, env, tmp_path) as terminal:
+        terminal.wait_for("Replace it?")
+        terminal.press("n\r")
+        terminal.wait_for("left as it was")
+        assert terminal.wait() == 4
+    assert (tmp_path / "thesis").read_bytes() == b"years of work"
+
+
+def test_nobody_is_asked_about_what_costs_more_than_given(
+    servers: Servers, run_client: Run, movie: Path, tmp_path: Path
+) -> None:
+    node = servers.start("--content-port", "0")
+    cid = sold(run_client, node, movie, 3)
+    command = [*executable("fastmarket-client"), "-p", node.port, "get", cid, "-o", "got", "--max-cost", "15"]
+    env = environment(FASTMARKET_CLIENT_DATA_DIR=str(tmp_path / "user"))
+    with Terminal(command, env, tmp_path) as terminal:
+        terminal.wait_for("costs at least 16")
+        assert terminal.wait() == 4
+
+
 @pytest.mark.parametrize("victim", ["client", "node"])
 def test_a_fetch_goes_on_after_a_kill(servers: Servers, run_client: Run, tmp_path: Path, victim: str) -> None:
     """Killed once so much is written; what was written is not fetched again, but for what was under way."""

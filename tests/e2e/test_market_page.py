@@ -136,7 +136,7 @@ def test_a_file_is_bought_and_saved(page: Page, market: tuple[ServerProcess, str
     assert all(row[3].startswith("answers in ") for row in holders)
     page.element("get-open").click()
     page.until(lambda: page.element("get-go").is_enabled())
-    assert page.text("get-plan") == "3.0 MB: it costs at most 21, from 2 holders."
+    assert page.text("get-plan") == "3.0 MB: it costs at most 22, from 2 holders."
     assert page.element("get-name").get_property("value") == "holiday.mkv"
     page.element("get-go").click()
     page.until(lambda: "verified" in page.text("gets"))

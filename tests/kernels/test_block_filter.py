@@ -1,4 +1,4 @@
-"""fastmarket.native.block_filter beside its twin: nothing that was added is missing, few others seem there."""
+"""fastmarket.native.block_filter beside its twin: nothing that was added is missing, few others seem so."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_registering_what_somebody_has_poisoned_says_why(
             await register(only.dht, CONTENT)
 
     run(main())
-    assert caplog.text.count("offers to the shared store (the value under") == 1
+    assert caplog.text.count("to the shared store (the value under") == 1
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ def test_every_method_that_takes_a_content_is_tried() -> None:
             fields = {field.name for field in method.input_type.fields}
             if fields & {"content", "fileHash", "files", "search"}:
                 taking.add(method.name)
-    assert taking == set(CALLS)
+    # These two take paths as well: tests/net/fetching, tests/e2e/test_selling.py.
+    assert taking - {"Fetch", "Unsell"} == set(CALLS)
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

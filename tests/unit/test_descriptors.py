@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmarket.config import NodeConfig, WebConfig
+from fastmarket.config import ContentConfig, NodeConfig, WebConfig
 from fastmarket.descriptors import OTHER_FILES, fitted, wanted
 
-CONFIG = NodeConfig(web=WebConfig(port=0, metrics_port=0))
+CONFIG = NodeConfig(web=WebConfig(port=0, metrics_port=0), content=ContentConfig(port=0))
 
 
 @given(st.integers(OTHER_FILES + 32, 5000))
@@ -25,12 +25,13 @@ def test_bounds_fit_and_every_port_keeps_its_part(most: int) -> None:
         config.host.max_connections / CONFIG.host.max_connections,
         config.market.max_connections / CONFIG.market.max_connections,
         config.web.max_connections / CONFIG.web.max_connections,
+        config.content.max_connections / CONFIG.content.max_connections,
     ]
     assert max(parts) - min(parts) < 0.01
     host = config.host
     assert host.low_connections <= host.high_connections <= host.max_connections
     assert host.max_inbound_connections <= host.max_connections
-    for layer in (config.market, config.web):
+    for layer in (config.market, config.web, config.content):
         assert 1 <= layer.max_connections_per_ip <= layer.max_connections
 
 

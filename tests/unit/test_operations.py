@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastmarket.config import FleetConfig, NodeConfig
+from fastmarket.config import ContentConfig, FleetConfig, NodeConfig
 from fastmarket.fleet.dht import FleetDht, shared_store
 from fastmarket.formats.identity import Identity
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.node_content import selling
+from fastmarket.node_fetching import fetching
+from fastmarket.web.content_metrics import FetchingState, SellingState
 from fastmarket.web.fleet_metrics import FleetState
 from fastmarket.web.metrics import CountingTrace, NodeMetrics
 from tests.conftest import Run
@@ -26,19 +29,25 @@ def section(heading: str) -> str:
 
 
 async def real_metrics() -> dict[str, tuple[str, ...]]:
-    """Every family of ours as Prometheus names it, with its labels, of a server of a fleet."""
-    config = NodeConfig(fleet=FleetConfig(store="redis://127.0.0.1:1"))
+    """Every family of ours as Prometheus names it, with its labels, of a server of a fleet that sells."""
+    config = NodeConfig(fleet=FleetConfig(store="redis://127.0.0.1:1"), content=ContentConfig(port=0))
     node = DhtNode(Identity.from_seed(bytes(32)), config)
     fleet = FleetDht(node, shared_store(config), config)
     try:
         metrics = NodeMetrics(node, CountingTrace())
-        metrics.registry.register(FleetState(fleet))
-        found = {}
-        for family in metrics.registry.collect():
-            total = "_total" if family.type == "counter" else ""
-            if family.name.startswith("fastmarket"):
-                found[f"{family.name}{total}"] = tuple(getattr(family, "_labelnames", ()))
-        return found
+        async with (
+            selling(node, fleet, config, None) as sold,
+            fetching(node, fleet, config, sold, None) as got,
+        ):
+            selling_state = SellingState(sold.shop, sold.catalogue, sold.port.tally)
+            for state in (FleetState(fleet), selling_state, FetchingState(got.fetcher, got.bitswap)):
+                metrics.registry.register(state)
+            found = {}
+            for family in metrics.registry.collect():
+                total = "_total" if family.type == "counter" else ""
+                if family.name.startswith("fastmarket"):
+                    found[f"{family.name}{total}"] = tuple(getattr(family, "_labelnames", ()))
+            return found
     finally:
         await node.close()
         await fleet.close()

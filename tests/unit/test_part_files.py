@@ -52,6 +52,58 @@ def test_what_is_appended_becomes_the_file(target: Path) -> None:
     assert os.listdir(target.parent) == ["file"]
 
 
+def test_what_is_not_a_file_is_not_replaced(target: Path) -> None:
+    os.mkfifo(target)
+    with pytest.raises(CallerFault, match="is not a file"):
+        PartFile(target)
+    assert os.listdir(target.parent) == ["file"]
+
+
+def test_what_cannot_be_a_file_is_a_fault_of_the_caller(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "out").symlink_to("/proc/self/fd/1")  # as /dev/stdout is
+    for path, why in (
+        (tmp_path / "file" / "below", "not a directory"),
+        (tmp_path / "missing" / "below", "no such file"),
+        (tmp_path / ("n" * 256), "name too long"),
+        (tmp_path / "nul\0", "null"),
+        (tmp_path / "out", "not a file"),
+        (tmp_path, "is a directory"),
+    ):
+        with pytest.raises(CallerFault, match=why):
+            PartFile(path)
+    assert sorted(os.listdir(tmp_path)) == ["file", "out"]
+    with pytest.raises(CallerFault, match="denied"):
+        _without_rights(tmp_path)
+
+
+def _without_rights(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    if os.geteuid():
+        PartFile(closed / "file")
+    os.seteuid(65534)  # root may do anything
+    try:
+        PartFile(closed / "file")
+    finally:
+        os.seteuid(0)
+
+
+def test_the_longest_name_of_all_is_written_and_goes_on(tmp_path: Path) -> None:
+    target = tmp_path / ("ö" * 127 + "n")
+    for kept in (0, 3):
+        part = PartFile(target)
+        assert part.begin_stream("order") == kept
+        part.append(b"abc")
+        part.close()
+    part = PartFile(target)
+    assert part.begin_stream("order") == 6
+    part.finish(6)
+    part.close()
+    assert target.read_bytes() == b"abcabc"
+    assert os.listdir(tmp_path) == [target.name]
+
+
 def test_an_earlier_file_is_replaced_as_a_whole(target: Path) -> None:
     target.write_bytes(b"earlier")
     part = PartFile(target)

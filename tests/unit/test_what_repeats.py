@@ -203,7 +203,6 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("web/door.py", "Guest.pause_writing", "call_later"): (ONCE, ""),
     ("web/routing_api.py", "_left", LOOP): (CALLER, ""),
     ("web/routing_api.py", "_while_there", "ensure_future"): (CALLER, ""),
-    ("cli/server.py", "_stop", "ensure_future"): (ONCE, ""),
     ("market/client_goods.py", "GoodsCalls.list_goods", LOOP): (CALLER, ""),
     ("web/gets.py", "Get.changes", LOOP): (CALLER, ""),
     ("web/gets.py", "Gets.plans", LOOP): (CALLER, ""),
@@ -234,6 +233,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "content/port/test_server.py::test_connections_are_taken_when_there_are_descriptors_again",
     ),
     ("content/port/server.py", "ContentServer.stop", LOOP): (CALLER, ""),
+    ("content/port/cold.py", "SliceReaders.read", "add_done_callback"): (ONCE, ""),
     ("content/port/shell.py", "PortShell._arm", "call_later"): (
         REPEATS,
         "content/port/test_server.py::test_a_bug_while_others_wait_for_a_turn_costs_one_connection",
@@ -258,6 +258,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("cli/withdrawing.py", "withdraw_old", "ensure_future"): (CALLER, ""),
     ("cli/server.py", "_live", "ensure_future"): (ONCE, ""),
     ("cli/server.py", "_live", "add_signal_handler"): (ONCE, ""),
+    ("cli/server.py", "_stop", "ensure_future"): (ONCE, ""),
     ("cli/tree.py", "_hashed", LOOP): (CALLER, ""),
 }
 

@@ -50,7 +50,7 @@ OPTIONS = (
     ("port", "p", "PORT", f"gRPC port of the node.  [default: {profile.Profile().port}]"),
     ("host", "", "ADDRESS", "Address of the node.  [default: 127.0.0.1]"),
     ("username", "u", "NAME", "Your name in offers.  [default: your login name]"),
-    ("price", "", "N", "Price per MB; required to register."),
+    ("price", "", "N", "Price per MB; required to register and to sell."),
     ("id", "i", "ID", "Your id in offers.  [default: the peer id of your key]"),
     ("client-ip", "", "ADDRESS", "Address at which buyers reach you.  [default: 127.0.0.1]"),
     ("client-port", "", "PORT", "Port at which buyers reach you.  [default: 8081]"),
@@ -237,14 +237,15 @@ def _get_options(command: Command) -> Command:
     "-o", "--output", default="", metavar="PATH", type=FileOrText(), help="File or directory; - for stdout."
 )
 @_get_options
-@click.option("-y", "--yes", is_flag=True, help="Do not ask before money is spent.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before money is spent or a file is replaced.")
 @click.pass_context
 def get(context: click.Context, /, content: str, **options: Any) -> None:
     """Fetch a file from its holders, the cheapest first, all bytes verified.
 
     What it costs is shown before, and on a terminal it is asked whether to go on. The file is at PATH when
     all of it is; until then it is PATH.part, from which the same command goes on. Without --output it is
-    named like the file, or by its CID.
+    named like the file, or by its CID. A file that is there already and has all the bytes is
+    not fetched again; another one is replaced, on a terminal after a question.
 
     \b
     Exit status: 0 the whole file is there, 1 failed, 2 bad usage, 3 no holder serves it (now),
@@ -263,7 +264,10 @@ def get(context: click.Context, /, content: str, **options: Any) -> None:
 @_get_options
 @click.pass_context
 def cat(context: click.Context, /, content: str, **options: Any) -> None:
-    """Fetch a file to stdout; exit status as for get."""
+    """Fetch a file to stdout, at any price.
+
+    Nobody is asked: --max-price and --max-cost bound what it costs. Exit status as for get.
+    """
     from fastmarket.cli import getting
 
     chosen = getting.GetOptions("-", options["max_price"], options["max_cost"], options["span"])

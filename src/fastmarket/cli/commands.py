@@ -43,6 +43,7 @@ WORDS: tuple[Word, ...] = (
 )
 
 BY_NAME = {word.name: word for word in WORDS}
+ALIASES = {"exit": "quit"}  # as shells have it
 SETTABLE = ("username", "price", "id", "client-ip", "client-port")
 
 
@@ -69,9 +70,10 @@ def parse(text: str) -> Line | None:
         raise CommandError(f"Error parsing command: {error}") from None
     if not parts:
         return None
-    word = BY_NAME.get(parts[0].lower())
+    word = BY_NAME.get(ALIASES.get(parts[0].lower(), parts[0].lower()))
     if word is None:
-        raise CommandError(f"Error parsing command: Command {parts[0]} not found")
+        hint = "here without fastmarket-client" if parts[0] == "fastmarket-client" else "enter: help"
+        raise CommandError(f"Error parsing command: Command {parts[0]} not found ({hint})")
     arguments = tuple(parts[1:])
     if len(arguments) != len(word.arguments) or not all(arguments):
         hint = _option_hint(arguments) or f"usage: {word.usage}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastmarket.cli.render import Column, clean, size_text, tail
+from fastmarket.part_files import PART_SUFFIX
 from fastmarket.wording import counted
 
 if TYPE_CHECKING:
@@ -66,6 +68,13 @@ class FetchView:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def interrupted(self, path: str) -> None:
+        """By Ctrl-C. `path`: of the file; "" without one."""
+        self.end()
+        if self._is_terminal and path and os.path.exists(path + PART_SUFFIX):
+            kept = f"{clean(path)}{PART_SUFFIX} keeps what was fetched"
+            print(f"interrupted; {kept}, and the same command continues", file=sys.stderr)
 
     def summary(self, summary: FetchSummary) -> None:
         """What came of it: a table of holders on a terminal, a line elsewhere."""
@@ -133,7 +142,7 @@ def _row(holder: HolderShare) -> tuple[str, ...]:
         clean(holder.name),
         str(holder.price),
         size_text(holder.bytes),
-        str(holder.cost),
+        f"${holder.cost}",
         clean(holder.source),
         tail(holder.provider),
         clean(holder.ended),

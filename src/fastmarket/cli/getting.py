@@ -9,15 +9,18 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from fastmarket.cli import there
 from fastmarket.cli.context import Context
 from fastmarket.cli.entry import BAD_USAGE, FAILED
-from fastmarket.cli.get_view import FetchView, plan_line
+from fastmarket.cli.get_view import FetchView
 from fastmarket.cli.render import clean
 from fastmarket.errors import CallerFault, FastmarketError, NotFound, StorageFault, Unmet
 from fastmarket.formats.cid_path import cid_and_path
+from fastmarket.part_files import PART_SUFFIX
 
 if TYPE_CHECKING:
     from fastmarket.exchange.fetching.order import FetchPlan, FetchSummary
+    from fastmarket.formats.cid import Cid
     from fastmarket.market.grpc_client import MarketClient
 
 STDOUT = "-"
@@ -58,11 +61,17 @@ def get(desk: Context, content: str, options: GetOptions | None = None) -> None:
     can answer."""
     options = options or GetOptions()
     first, last = options.bounds()
-    cid, names = cid_and_path(content)
+    cid, names = _named(content)
     name = names[-1] if names else str(cid)
     path = _path(options.output, name)
+    if path != STDOUT and os.path.lexists(path):
+        if not (names or options.span) and there.has_content(path, cid):
+            _tell_it_is_there(desk, cid, path, quiet=options.quiet)
+            return
+        if _can_answer(desk, options) and not _says_yes(f"{clean(path)} is another file. Replace it?"):
+            raise Unmet("path", f"{path} is left as it was", "TOO_EXPENSIVE")
     view = FetchView(name, quiet=options.quiet or desk.as_json)
-    max_cost = _agreed(desk, content, name, options, (first, last))
+    max_cost = _agreed(desk, content, path, view, options, (first, last))
 
     async def fetched(client: MarketClient) -> FetchSummary:
         if path == STDOUT:
@@ -79,6 +88,9 @@ def get(desk: Context, content: str, options: GetOptions | None = None) -> None:
 
     try:
         summary = desk.link.call(fetched)
+    except KeyboardInterrupt:
+        view.interrupted("" if path == STDOUT else path)
+        raise
     finally:
         view.end()
     view.summary(summary)
@@ -115,16 +127,50 @@ def _path(output: str, name: str) -> str:
     """Where it goes. A name of the content stays in the directory it is put in: it has no slashes."""
     if output == STDOUT:
         return STDOUT
-    if not output or os.path.isdir(output):
+    if not output or output.endswith(os.sep) or os.path.isdir(output):
         return os.path.join(output, name)
     return output
 
 
+def _named(content: str) -> tuple[Cid, tuple[str, ...]]:
+    """Of what a person typed. Raises CallerFault, which says what was to be typed."""
+    try:
+        return cid_and_path(content)
+    except CallerFault as fault:
+        hint = "get takes the CID that the seller's `sell` printed; `cid FILE` prints that of a file"
+        raise CallerFault("content", f"{content!r} is not a CID ({fault.reason}); {hint}") from None
+
+
+def _tell_it_is_there(desk: Context, cid: Cid, path: str, *, quiet: bool) -> None:
+    from fastmarket.exchange.fetching.order import FetchSummary
+
+    if desk.as_json:
+        summary = FetchSummary(str(cid), os.stat(path).st_size, 0, 0, 0.0, ())
+        desk.screen.json(asdict(summary) | {"path": path, "ms": 0.0})
+    elif not quiet:
+        print(f"{clean(path)} is there already, all of it verified; nothing fetched", file=sys.stderr)
+
+
+def _can_answer(desk: Context, options: GetOptions) -> bool:
+    """Whether somebody is there who can be asked, and wants to be."""
+    return not (options.yes or desk.as_json) and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _says_yes(question: str) -> bool:
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def _agreed(
-    desk: Context, content: str, name: str, options: GetOptions, bounds: tuple[int, int | None]
+    desk: Context,
+    content: str,
+    path: str,
+    view: FetchView,
+    options: GetOptions,
+    bounds: tuple[int, int | None],
 ) -> int | None:
     """The most that it may cost: as given, or as somebody agreed to. Raises Unmet."""
-    if options.yes or desk.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _can_answer(desk, options):
         return options.max_cost
     first, last = bounds
 
@@ -149,11 +195,24 @@ def _agreed(
     plan = desk.link.call(planned)
     if plan is None or not plan.most_cost:
         return options.max_cost
-    print(plan_line(name, plan), file=sys.stderr)
-    print("Fetch it? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Unmet("cost", "declined", "TOO_EXPENSIVE")
+    view.show(plan)
+    _check_cost(plan, options, path)
+    if not _says_yes("Fetch it?"):
+        raise Unmet("cost", "declined; nothing was fetched", "TOO_EXPENSIVE")
     return plan.most_cost if options.max_cost is None else min(options.max_cost, plan.most_cost)
+
+
+def _check_cost(plan: FetchPlan, options: GetOptions, path: str) -> None:
+    """Raises Unmet if even the cheapest holder is too dear; nobody is asked about that. What an earlier run
+    has kept costs nothing, and is not known here."""
+    from fastmarket.exchange.fetching.holder import cost_of
+
+    prices = [holder.price for holder in plan.holders if not holder.ended]
+    if options.max_cost is None or not prices or os.path.exists(path + PART_SUFFIX):
+        return
+    least = cost_of(plan.wanted, min(prices))
+    if least > options.max_cost:
+        raise Unmet("max_cost", f"is {options.max_cost}, and it costs at least {least}", "TOO_EXPENSIVE")
 
 
 async def _to_stdout(

@@ -61,10 +61,10 @@ class Profile:
         if self.tls_key is not None:
             read_secret(str(self.tls_key), "--tls-key", self.secrets_mode)
 
-    def wanted_price(self) -> int:
-        """The price, for commands that require it."""
+    def wanted_price(self, act: str = "registering") -> int:
+        """The price, for commands that require it; `act`: what they do."""
         if self.price is None:
-            raise CallerFault("--price", "missing; registering needs a price per MB")
+            raise CallerFault("--price", f"missing; {act} needs a price per MB")
         return self.price
 
     def kept_in(self) -> Path:

@@ -62,7 +62,7 @@ def sell(desk: Context, paths: Sequence[str], options: SaleOptions | None = None
     several, with the path behind it."""
     options = options or SaleOptions()
     profile, forming = desk.profile, options.forming()
-    price, user_id = profile.wanted_price(), profile.user_id().encode()
+    price, user_id = profile.wanted_price("selling"), profile.user_id().encode()
     absolute = [os.path.abspath(path) for path in paths]
 
     def events(client: MarketClient) -> AsyncGenerator[SaleEvent, None]:
@@ -84,11 +84,22 @@ def sell(desk: Context, paths: Sequence[str], options: SaleOptions | None = None
         alone = len(absolute) == 1 and not options.each_file
         for one in done:
             desk.screen.line(one.cid if alone else f"{one.cid}  {clean(one.path)}")
+        if done and sys.stderr.isatty():
+            print(_told(done, price), file=sys.stderr)
     for one in sold:
         if one.message:
             desk.screen.trouble(f"{clean(one.path)}: {clean(one.message)}")
     if len(done) < len(sold):
         raise NetworkFault(f"{counted(len(sold) - len(done), 'path')} not sold")
+
+
+def _told(done: Sequence[SoldItem], price: int) -> str:
+    """For a person; the CIDs are on stdout."""
+    size = size_text(sum(one.size for one in done))
+    others = min(one.acknowledged for one in done)
+    kept = f"this node and {counted(others, 'other')} tell buyers" if others else "this node tells buyers"
+    what = clean(os.path.basename(done[0].path)) if len(done) == 1 else counted(len(done), "content")
+    return f"selling {what}, {size}, at ${price} per MB; {kept}"
 
 
 async def _followed(events: AsyncGenerator[SaleEvent, None]) -> list[SoldItem]:

@@ -43,6 +43,8 @@ Examples:
       start a network of its own, listen on TCP LISTEN_PORT, serve gRPC on GRPC_HOST:GRPC_PORT
   fastmarket-server -b /dns4/seed.example.org/tcp/LISTEN_PORT/p2p/12D3KooW...
       join a network through one of its nodes
+  fastmarket-server --content-port 8070
+      sell files with `fastmarket-client sell`, and serve their bytes on that port
   fastmarket-server --announce /dns4/node.example.org/tcp/4001
       run behind a forwarded port that others reach at that name and port
   fastmarket-server --metrics-port 9100 --http-port 8090

@@ -14,6 +14,9 @@ class FetchConfig:
     max_ahead_bytes: int = 64 * 1024 * 1024
     # The same where a reader takes the bytes in order: they wait in memory until it has those before them
     max_ordered_bytes: int = 16 * 1024 * 1024
+    # Verified and not yet written to a file, two blocks of 256 KiB; with as much, nothing more is asked for
+    # until something is written. SIGKILL loses it, and what is under way: that is fetched again
+    max_unwritten_bytes: int = 512 * 1024
     # Leaves whose links are in memory, some 50 bytes each: a file of 16 GiB. Of a larger one, inner nodes
     # follow as the window moves on
     max_known_leaves: int = 65_536

@@ -20,8 +20,8 @@ class HolderConfig:
     probe_timeout_s: float = 1.0  # HEAD of a block, with everything before it
     # What a holder that is overloaded (429, 503) may ask for; beyond it nobody would still be waiting
     max_retry_after_s: float = 300.0
-    # Holders found for one fetch; further ones are ignored. A popular content has thousands, of which the
-    # cheapest live ones are enough
+    # Holders of one fetch at a time; further ones wait until one of them has ended. A popular content has
+    # thousands, of which the cheapest live ones are enough
     max_holders: int = 64
     search_timeout_s: float = 5.0  # of one search for holders; those found are asked meanwhile
     # Between searches of a fetch whose holders do not serve all: others may have come

@@ -76,6 +76,8 @@ class Shop:
         self._take_sent = take_sent
         self._sent = SentBytes()
         self._offered_at: ContentPlace | None = None
+        self.changed_count = 0
+        """Goods found not to be as they were imported, since the start."""
         self._tasks = (
             Repeating("looking after what is sold", lambda: config.look_s, self._follow_changes, faults),
             Repeating("offering what is sold", lambda: config.look_s, self.offer_all, faults),
@@ -227,7 +229,9 @@ class Shop:
     async def _follow_changes(self) -> None:
         async with aclosing(self._keeper.changes()) as changes:
             async for goods in changes:
-                await self._withdraw([one for one in goods if one.state is not GoodState.SELLING], REGISTER_S)
+                broken = [one for one in goods if one.state is not GoodState.SELLING]
+                self.changed_count += len(broken)
+                await self._withdraw(broken, REGISTER_S)
                 await self._register([one for one in goods if one.state is GoodState.SELLING], REGISTER_S)
 
     async def offer_all(self) -> None:

@@ -104,7 +104,7 @@ class MarketApi:
     @property
     def _open_shop(self) -> Shop:
         if self._shop is None:
-            reason = "this node sells nothing; start it with --content-port"
+            reason = "this node sells nothing; start it with --content-port PORT"
             raise Unmet("content-port", reason, "NO_CONTENT_PORT")
         return self._shop
 

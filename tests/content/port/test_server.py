@@ -10,10 +10,11 @@ import socket
 import ssl
 import struct
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
@@ -22,7 +23,10 @@ import pytest
 from fastmarket.config import ContentConfig
 from fastmarket.content.place import Place
 from fastmarket.content.port import server as server_module
+from fastmarket.content.port import shell as shell_module
 from fastmarket.content.port.channels import PlainChannel
+from fastmarket.content.port.cold import SliceCold, SliceReaders, check_in_memory
+from fastmarket.content.port.pieces import FileSlice
 from fastmarket.content.port.server import ContentServer
 from fastmarket.errors import CallerFault
 from fastmarket.faults import Faults
@@ -203,6 +207,75 @@ def test_a_file_that_changes_under_way_is_cut(run: Run[Any], shop: Shop, big: Pa
                 await read_slowly(sock, 1 << 20, 0)
             sock.close()
             await until(lambda: server.tally.aborted == 1)
+
+    run(main())
+
+
+def out_of_memory(path: Path) -> None:
+    """Leaves the file on the disk alone."""
+    descriptor = os.open(path, os.O_RDWR)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
+
+
+def is_cold(path: Path) -> bool:
+    """Whether the system says that it would have to read the file's end."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        check_in_memory(descriptor, FileSlice(None, 0, size))  # type: ignore[arg-type]
+    except SliceCold:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@pytest.mark.parametrize("way", ["plain", "http/1.1", "h2"])
+def test_what_is_not_in_memory_is_read_beside_the_loop(
+    run: Run[Any], shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    data = Random(1).randbytes(3 << 20)
+    path = tmp_path / "cold.bin"
+    path.write_bytes(data)
+    root = shop.sell(path)
+    probe = tmp_path / "probe.bin"
+    probe.write_bytes(data)
+    out_of_memory(probe)
+    tells = is_cold(probe)  # to ask has the kernel begin to read: not of the file itself
+    authority = Authority(tmp_path)
+    config = CONFIG if way == "plain" else secured(tmp_path, authority)
+    reads: list[FileSlice] = []
+
+    class Readers(SliceReaders):
+        def read(self, piece: FileSlice, done: Callable[[], None]) -> None:
+            reads.append(piece)
+            super().read(piece, done)
+
+    monkeypatch.setattr(shell_module, "SliceReaders", Readers)
+
+    async def main() -> None:
+        async with (
+            serving(shop, config) as (_, port),
+            httpx.AsyncClient(http2=way == "h2", verify=trusting(authority)) as client,
+        ):
+            url = f"{'http' if way == 'plain' else 'https'}://localhost:{port}/ipfs"
+            for query in ("?filename=a.bin", "?format=car"):
+                reads.clear()
+                while tells and not reads:  # pages in use are not left out
+                    await asyncio.to_thread(out_of_memory, path)
+                    got, other = await asyncio.gather(
+                        client.get(f"{url}/{root}{query}"), client.get(f"{url}/bafkqaaa?format=raw")
+                    )
+                    assert other.status_code == 200
+                    if "car" in query:
+                        assert len(cids_of(got.content)) == 13
+                    else:
+                        assert got.content == data
+            reads.clear()
+            assert (await client.get(f"{url}/{root}")).content == data
+            assert not reads
 
     run(main())
 
@@ -432,6 +505,16 @@ def test_stopping_ends_what_does_not_end(run: Run[Any], shop: Shop, big: Path) -
     run(main())
 
 
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_all_addresses_are_those_of_both_families(run: Run[Any], shop: Shop) -> None:
+    async def main() -> None:
+        async with serving(shop, replace(CONFIG, host="::")) as (_, port), httpx.AsyncClient() as client:
+            for host in ("127.0.0.1", "[::1]"):
+                assert (await client.get(f"http://{host}:{port}/ipfs/bafkqaaa")).status_code == 200
+
+    run(main())
+
+
 def test_a_port_in_use_is_named(run: Run[Any], shop: Shop) -> None:
     async def main() -> None:
         async with serving(shop) as (_, port):
@@ -542,9 +625,10 @@ def test_connections_are_taken_when_there_are_descriptors_again(
         async with serving(shop) as (server, port):
             reader, writer = await connect(port, PROBE)  # of ours; what follows is the server's alone
             before = resource.getrlimit(resource.RLIMIT_NOFILE)
-            used = max(map(int, os.listdir("/proc/self/fd"))) + 1
             sock = socket.create_connection(("127.0.0.1", port))
-            resource.setrlimit(resource.RLIMIT_NOFILE, (used, before[1]))
+            next_free = os.dup(sock.fileno())
+            os.close(next_free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, before[1]))
             try:
                 sock.sendall(PROBE)
                 sock.setblocking(False)

@@ -260,7 +260,7 @@ def test_leaving_a_call_ends_its_fetch(run: Run[Any]) -> None:
                 async for report in reports:
                     if isinstance(report, bytes):
                         break
-            while bench.fetcher.ended_count < 1:  # the server hears of it
+            while bench.fetcher.totals.ended < 1:  # the server hears of it
                 with suppress(NotFound):
                     await client.get_node()
             assert bench.dialer.used == 0

@@ -569,6 +569,44 @@ def test_holders_are_remembered(run: Run[Any], dag: Blocks) -> None:
             history, now = bench.fetcher.history, Clock().now()
             good, bad = (history.standing(identity(number).peer_id.raw, now) for number in (1, 2))
             assert good > 0 >= bad
-            assert bench.fetcher.ended_count == 1
+            assert bench.fetcher.totals.ended == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("identities", [1, 80])
+def test_many_liars_hide_no_seller(run: Run[Any], dag: Blocks, identities: int) -> None:
+    """They are found first, ask nothing for it, and are more than are asked at a time."""
+
+    async def main() -> None:
+        order = file_in(dag)
+
+        async def liar(cid: str, writer: asyncio.StreamWriter) -> None:
+            writer.write(ok(b"lie"))
+
+        few = replace(HOLDERS, max_holders=16)
+        async with buying(order.root, [(dag.blocks, 5), (liar, 0)], holders=few) as bench:
+            seller, _ = bench.dht.offers
+            port = bench.gateways[1].port
+            lies = [
+                signed(
+                    OfferTerms(
+                        order.root.multihash,
+                        str(number).encode(),
+                        "",
+                        FileMetadata(
+                            "127.0.0.1", port, 0, ways=Way.HTTP, url=f"http://127.0.0.1:{port}/{number}"
+                        ),
+                    ),
+                    100 + number % identities,
+                )
+                for number in range(80)
+            ]
+            bench.dht.offers[:] = [*lies, seller]
+            fetched = await bench.fetch(order)
+            assert bench.dht.searches == 1
+        assert fetched.data == DATA
+        assert fetched.summary.cost == -(-len(DATA) * 5 // 1_000_000)
+        assert sum(share.ended == "sent a wrong block" for share in fetched.summary.holders) >= 16
 
     run(main())

@@ -47,7 +47,12 @@ def test_the_end_of_input_and_ctrl_c_end_it(repl: Repl, end: type[BaseException]
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("nonsense", "Error parsing command: Command nonsense not found"),
+        ("nonsense", "Error parsing command: Command nonsense not found (enter: help)"),
+        (
+            "fastmarket-client peers",
+            "Error parsing command: Command fastmarket-client not found (here without",
+        ),
+        ("sell film.mkv", "--price: missing; selling needs a price per MB; enter: set price VALUE"),
         ("check", "Error parsing command: Missing or invalid arg for command check"),
         ("check QmX", "Failed to find holders: cannot reach a fastmarket-server at 127.0.0.1:"),
         (

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from fastmarket.content.port.messages import GatewayRequest
 from fastmarket.content.port.resolving import Resolved
-from fastmarket.content.port.targets import Target
+from fastmarket.content.port.targets import GatewayTarget
 
 
 class Asked(NamedTuple):
     """`parameters`: those of the media type in Accept."""
 
     request: GatewayRequest
-    target: Target
+    target: GatewayTarget
     found: Resolved
     parameters: Mapping[str, str]

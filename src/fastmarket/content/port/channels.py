@@ -13,6 +13,7 @@ from typing import Protocol
 
 from fastmarket.content.place import FileMoved
 from fastmarket.content.port.bounds import GATHER_BYTES, RECV_BYTES
+from fastmarket.content.port.cold import check_in_memory
 from fastmarket.content.port.pieces import FileSlice, read_slice
 
 # Linux: what follows comes at once, and goes into the same packet.
@@ -42,8 +43,9 @@ class Channel(Protocol):
     def send(self, data: bytes | memoryview, more: bool) -> int:
         """How many bytes were accepted. `more`: others follow at once."""
 
-    def send_slice(self, piece: FileSlice) -> int:
-        """How many bytes of it were accepted. Raises FileMoved."""
+    def send_slice(self, piece: FileSlice, look: bool) -> int:
+        """How many bytes of it were accepted. Raises FileMoved; with `look` SliceCold as well, and then it
+        has done nothing."""
 
     def unread_bytes(self) -> int:
         """Of what was accepted, how much the other side's kernel has not; 0 where ours does not say. (The
@@ -81,10 +83,12 @@ class PlainChannel:
         except (BlockingIOError, InterruptedError):
             return 0
 
-    def send_slice(self, piece: FileSlice) -> int:
+    def send_slice(self, piece: FileSlice, look: bool) -> int:
         """See Channel."""
         file = piece.file
         with file.opened() as descriptor:
+            if look:
+                check_in_memory(descriptor, piece)
             try:
                 sent = os.sendfile(self._descriptor, descriptor, piece.offset, piece.length)
             except (BlockingIOError, InterruptedError):
@@ -151,11 +155,12 @@ class TlsChannel:
         self.flush()
         return sent
 
-    def send_slice(self, piece: FileSlice) -> int:
+    def send_slice(self, piece: FileSlice, look: bool) -> int:
         """See Channel."""
         if not self.flush():
             return 0
-        return self.send(read_slice(piece._replace(length=min(piece.length, MAX_CIPHERED_BYTES))), True)
+        now = piece._replace(length=min(piece.length, MAX_CIPHERED_BYTES))
+        return self.send(read_slice(now, check_in_memory if look else None), True)
 
     def unread_bytes(self) -> int:
         """See Channel; nearly, as TLS adds a few bytes to each record."""

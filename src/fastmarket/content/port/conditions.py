@@ -46,7 +46,7 @@ def range_of(headers: Mapping[str, str], etag: str, size: int) -> Span | None:
         if match[2] and int(match[2]) < start:
             return None
     if start >= end:
-        raise RequestRefused(416, f"there are {size} bytes", ("Content-Range", f"bytes */{size}"))
+        raise RequestRefused(416, f"there are {size} bytes", (("Content-Range", f"bytes */{size}"),))
     return Span(start, end)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
 from fastmarket.content.place import FileMoved
 from fastmarket.content.port.bounds import GATHER_BYTES, LINGER_BYTES, LINGER_S
 from fastmarket.content.port.channels import Channel
+from fastmarket.content.port.cold import SliceCold
 from fastmarket.content.port.http1 import Http1Speaker
-from fastmarket.content.port.pieces import AnswerCut, FileSlice
+from fastmarket.content.port.pieces import AnswerCut, FileSlice, covers, rest_of
 from fastmarket.content.port.shell import PortShell
 from fastmarket.content.port.speaker import Speaker
 
@@ -26,6 +28,7 @@ class _Stop(Enum):
     BLOCKED = 1  # the socket takes no more
     SPENT = 2  # the share is used up
     DRAINED = 3  # nothing is left to send
+    COLD = 4  # what comes next is read from the disk first
 
 
 class PortConnection:
@@ -42,6 +45,9 @@ class PortConnection:
         self._reading = self._writing = False
         self._bytes: bytes | memoryview = b""  # to be sent, before the slice
         self._slice: FileSlice | None = None
+        self._cold: FileSlice | None = None  # what was to be sent last
+        self._was_read: FileSlice | None = None  # from the disk last
+        self._is_reading = False
         self._request_since: float | None = shell.now()  # what is not here in time is given up
         self._busy_since: float | None = None
         self._idle_since = shell.now()
@@ -92,10 +98,9 @@ class PortConnection:
     def abort(self) -> None:
         """Ends at once; the other side sees that something is missing."""
         if not self.is_closed:
-            try:
+            with suppress(OSError):
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            finally:
-                self.close()
+            self.close()
 
     def close(self) -> None:
         """Lets go of everything."""
@@ -133,12 +138,17 @@ class PortConnection:
         try:
             work(*args)
         except OSError:
-            self.close()  # the other side is gone, or spoke no TLS
+            self.end_now()  # the other side is gone, or spoke no TLS, or a disk failed
         except (AnswerCut, FileMoved):
             self.abort()
         except Exception as error:  # noqa: BLE001 - costs this connection alone
             self._shell.faults.tell("a connection of the content port", error)
             self.abort()
+
+    @property
+    def _has_turn(self) -> bool:
+        """Whether it will go on sending by itself."""
+        return self._writing or self._is_reading or self._shell.budget.is_waiting(self)
 
     # --- reading
 
@@ -161,7 +171,7 @@ class PortConnection:
             self._read_no_more()
             speaker.receive_end()
         self._note_request()
-        if not self._writing and not self._shell.budget.is_waiting(self):
+        if not self._has_turn:
             self._ask_and_send()
         elif not speaker.wants_input:
             self._read_no_more()
@@ -218,6 +228,8 @@ class PortConnection:
                     stop = _Stop.BLOCKED
                     break
                 sent += count
+        except SliceCold:
+            stop = _Stop.COLD
         finally:
             self._sent += sent
             self._shell.budget.spend(sent)
@@ -226,7 +238,10 @@ class PortConnection:
 
     def _send_slice(self, piece: FileSlice, most: int) -> int:
         file, offset, length = piece
-        count = self._channel.send_slice(piece if length <= most else FileSlice(file, offset, most))
+        now = piece if length <= most else FileSlice(file, offset, most)
+        self._cold = now
+        count = self._channel.send_slice(now, not covers(self._was_read, now))
+        self._was_read = rest_of(self._was_read, offset + count)
         if count:
             self._shell.tally.add_sent(file.path, count)
             self._slice = FileSlice(file, offset + count, length - count) if count < length else None
@@ -259,7 +274,12 @@ class PortConnection:
         """What the connection waits for now."""
         speaker = self._speaker
         self._note_progress()
-        if stop is not _Stop.DRAINED or self._channel.has_unsent:
+        cold = self._cold if stop is _Stop.COLD else None
+        if speaker is not None and speaker.cold is not None:
+            cold = speaker.cold
+        if cold is not None:
+            self._read_first(cold)
+        elif stop is not _Stop.DRAINED or self._channel.has_unsent:
             self._write_on()
         elif speaker is not None and speaker.is_closing:
             self._end()
@@ -270,6 +290,20 @@ class PortConnection:
             self._read_on()
         else:
             self._read_no_more()
+
+    def _read_first(self, piece: FileSlice) -> None:
+        """Goes on when it is in memory."""
+        self._watched_since = None  # the other side waits for us
+        self._write_no_more()
+        self._was_read = piece
+        self._is_reading = True
+        self._shell.readers.read(piece, self._on_read)
+
+    def _on_read(self) -> None:
+        self._is_reading = False
+        if self._speaker is not None:
+            self._speaker.note_read()
+        self._guarded(self._ask_and_send)
 
     def _note_progress(self) -> None:
         speaker, now = self._speaker, self._shell.now()
@@ -291,7 +325,7 @@ class PortConnection:
             self.close()
             return
         self._speaker.finish()
-        if not self._writing and not self._shell.budget.is_waiting(self):
+        if not self._has_turn:
             self._ask_and_send()
 
     def _end(self) -> None:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from fastmarket.bounded_map import BoundedMap
-from fastmarket.content.place import FileBlock, InlineBlock, Place
+from fastmarket.content.place import FileBlock, Place
 from fastmarket.content.port.block_names import BlockName, named_by_link
 from fastmarket.content.port.dag_nodes import DagNodes
 from fastmarket.content.port.pieces import AnswerCut
 from fastmarket.errors import PeerFault
 from fastmarket.formats.cid import Codec
-from fastmarket.formats.dag_pb import decode_pb_node
 from fastmarket.formats.unixfs.node import FileNode, HamtNode, UnixfsNode
 
 MAX_DEPTH = 1024  # as boxo 0.42.1; files of terabytes have four levels
@@ -114,7 +113,7 @@ class DagWalk:
             if isinstance(node, HamtNode):
                 return ((named_by_link(link.cid), part) for link in node.shards)
             return None
-        return self._all_links(place, name, part)
+        return self._all_links(name, part)
 
     def _node(self, name: BlockName) -> UnixfsNode | None:
         try:
@@ -122,16 +121,16 @@ class DagWalk:
         except PeerFault:
             return None  # not UnixFS: an entity of one block
 
-    def _all_links(self, place: Place, name: BlockName, part: Part) -> Iterator[_Step]:
+    def _all_links(self, name: BlockName, part: Part) -> Iterator[_Step]:
         if name.codec != Codec.DAG_PB:
             raise AnswerCut(f"links of codec {name.codec:#x} are not followed")
-        block = place.block if isinstance(place, InlineBlock) else None
         try:
-            links = () if block is None else decode_pb_node(block).links
-            steps = [(named_by_link(link.cid), part) for link in links]
+            links = self._nodes.links(name)
         except PeerFault as fault:
             raise AnswerCut(f"a block of the DAG is malformed: {fault}") from None
-        return iter(steps)
+        if links is None:
+            raise AnswerCut("a block of the DAG is not here")
+        return ((link, part) for link in links)
 
 
 def _in_range(node: FileNode, part: Part) -> Iterator[_Step]:

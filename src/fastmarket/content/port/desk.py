@@ -14,7 +14,7 @@ from fastmarket.content.port.tally import PortTally
 
 def too_many(what: str) -> RequestRefused:
     """The refusal of one request too many."""
-    return RequestRefused(429, f"too many {what}; try again later", ("Retry-After", str(RETRY_AFTER_S)))
+    return RequestRefused(429, f"too many {what}; try again later", (("Retry-After", str(RETRY_AFTER_S)),))
 
 
 class AnswerDesk:

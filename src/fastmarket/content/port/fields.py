@@ -6,7 +6,7 @@ import re
 from urllib.parse import quote
 
 from fastmarket.content.port.messages import Header
-from fastmarket.content.port.targets import Target
+from fastmarket.content.port.targets import GatewayTarget
 
 MAX_HEADERS_BYTES = 2048
 """Of an answer with all its headers (boxo 0.43, httpnet)."""
@@ -37,7 +37,7 @@ ALWAYS: tuple[Header, ...] = (*CORS, ("X-Content-Type-Options", "nosniff"))
 """The headers of all answers."""
 
 
-def place_headers(target: Target, roots: tuple[str, ...]) -> list[Header]:
+def place_headers(target: GatewayTarget, roots: tuple[str, ...]) -> list[Header]:
     """Where the content was found: the path, and the CIDs on it. Left out where it would be too long."""
     path = f"{target.root_text}{target.path}"
     if not _PLAIN_PATH.fullmatch(path):

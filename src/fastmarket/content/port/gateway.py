@@ -57,7 +57,7 @@ class Gateway:
 
 def method_refused() -> RequestRefused:
     """The refusal of a method that changes something."""
-    return RequestRefused(405, "this port answers GET and HEAD", ("Allow", ALLOWED))
+    return RequestRefused(405, "this port answers GET and HEAD", (("Allow", ALLOWED),))
 
 
 def refusal(refused: RequestRefused) -> GatewayAnswer:

@@ -62,6 +62,14 @@ class Http1Speaker:
         """See Speaker."""
         return not self._ended and len(self._waiting) < MAX_PIPELINED
 
+    @property
+    def cold(self) -> None:
+        """Nothing: slices are sent as such."""
+        return None
+
+    def note_read(self) -> None:
+        """See Speaker."""
+
     def receive(self, data: bytes) -> None:
         """See Speaker."""
         if self._ended:

@@ -23,11 +23,23 @@ from fastmarket.content.port.bounds import (
     MAX_RESETS,
     MAX_STREAMS,
     MAX_TARGET_BYTES,
+    TURN_BYTES,
 )
+from fastmarket.content.port.cold import SliceCold, check_in_memory
 from fastmarket.content.port.desk import AnswerDesk, too_many
 from fastmarket.content.port.fields import ALWAYS
 from fastmarket.content.port.messages import KEPT_HEADERS, GatewayAnswer, GatewayRequest, RequestRefused
-from fastmarket.content.port.pieces import AnswerCut, FileSlice, Piece, Pieces, cut, piece_bytes, read_slice
+from fastmarket.content.port.pieces import (
+    AnswerCut,
+    FileSlice,
+    Piece,
+    Pieces,
+    covers,
+    cut,
+    piece_bytes,
+    read_slice,
+    rest_of,
+)
 
 STREAM_TURN_BYTES = 64 * 1024
 """Read from a file at once, and sent for a stream before others have their turn."""
@@ -56,14 +68,18 @@ class _Stream:
         if self.piece is not None and not piece_bytes(self.piece):
             self.piece = next(self.body, None)
 
-    def take(self, most: int) -> bytes:
-        """The next bytes. Raises FileMoved."""
+    def take(self, most: int, was_read: FileSlice | None) -> bytes:
+        """The next bytes. Raises FileMoved; SliceCold, and then they are still to be taken."""
         piece = self.piece
         assert piece is not None
         size = piece_bytes(piece)
         now = cut(piece, 0, min(most, size))
-        self.piece = cut(piece, piece_bytes(now), size)
-        return read_slice(now) if isinstance(now, FileSlice) else now
+        if isinstance(now, FileSlice):
+            data = read_slice(now, None if covers(was_read, now) else check_in_memory)
+        else:
+            data = now
+        self.piece = cut(piece, len(data), size)
+        return data
 
 
 class Http2Speaker:
@@ -89,6 +105,8 @@ class Http2Speaker:
         self._waiting: deque[tuple[int, GatewayRequest | RequestRefused]] = deque()
         self._sending: deque[_Stream] = deque()
         self._frames: list[bytes] = []  # to be sent at once
+        self.cold: FileSlice | None = None
+        self._was_read: FileSlice | None = None
         self._resets = 0
         self._control = self._h2.data_to_send()  # frames that are no answers
         self._ended = False  # no further requests
@@ -121,6 +139,10 @@ class Http2Speaker:
         """See Speaker: windows are opened by what comes."""
         return not (self._ended and not self.is_busy)
 
+    def note_read(self) -> None:
+        """See Speaker."""
+        self._was_read, self.cold = self.cold, None
+
     def receive(self, data: bytes) -> None:
         """See Speaker."""
         if self.is_closing:
@@ -149,7 +171,7 @@ class Http2Speaker:
         frames = self._frames = [self._control, self._h2.data_to_send()]
         self._control = b""
         steps = idle = 0  # idle: streams in a row that could send nothing
-        while self._sending and idle < len(self._sending) and steps < _MAX_STEPS:
+        while self.cold is None and idle < len(self._sending) and steps < _MAX_STEPS:
             if self._send_frames(self._sending.popleft()):
                 steps, idle = steps + 1, 0
             else:
@@ -258,6 +280,11 @@ class Http2Speaker:
                 self._sending.append(stream)
                 return False
             self._send_data(stream, most)
+        except SliceCold:
+            self._sending.append(stream)
+            if isinstance(stream.piece, FileSlice):
+                self.cold = stream.piece._replace(length=min(stream.piece.length, TURN_BYTES))
+            return False
         except (AnswerCut, FileMoved):
             connection.reset_stream(number, _Codes.INTERNAL_ERROR)
             self._desk.end(whole=False)
@@ -267,8 +294,9 @@ class Http2Speaker:
 
     def _send_data(self, stream: _Stream, most: int) -> None:
         piece = stream.piece
-        data = stream.take(most)
+        data = stream.take(most, self._was_read)
         if isinstance(piece, FileSlice):
+            self._was_read = rest_of(self._was_read, piece.offset + len(data))
             self._desk.tally.add_sent(piece.file.path, len(data))
         stream.advance()
         is_last = stream.piece is None

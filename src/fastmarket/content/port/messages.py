@@ -39,7 +39,7 @@ class GatewayAnswer:
 class RequestRefused(PeerFault):
     """A request that is answered with an error; `reason` is the answer's text."""
 
-    def __init__(self, status: int, reason: str, *headers: Header) -> None:
+    def __init__(self, status: int, reason: str, headers: tuple[Header, ...] = ()) -> None:
         super().__init__(reason, protocol="http")
         self.status = status
         self.headers = headers

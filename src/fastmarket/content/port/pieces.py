@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from fastmarket.content.place import FileBlock, FileMoved, InlineBlock, OpenableFile, Place
@@ -58,10 +58,27 @@ def piece_bytes(piece: Piece) -> int:
     return len(piece) if isinstance(piece, bytes) else piece.length
 
 
-def read_slice(piece: FileSlice) -> bytes:
-    """The bytes of a slice, for who cannot send a file. Raises FileMoved."""
+def covers(outer: FileSlice | None, inner: FileSlice) -> bool:
+    """Whether all of `inner` is in `outer`."""
+    if outer is None or outer.file is not inner.file or inner.offset < outer.offset:
+        return False
+    return inner.offset + inner.length <= outer.offset + outer.length
+
+
+def rest_of(outer: FileSlice | None, offset: int) -> FileSlice | None:
+    """What of it is behind `offset`; None: nothing."""
+    if outer is None or outer.offset + outer.length <= offset:
+        return None
+    return outer
+
+
+def read_slice(piece: FileSlice, check: Callable[[int, FileSlice], None] | None = None) -> bytes:
+    """The bytes of a slice, for who cannot send a file. Raises FileMoved, and what `check` of the descriptor
+    raises."""
     file, offset, length = piece
     with file.opened() as descriptor:
+        if check is not None:
+            check(descriptor, piece)
         try:
             data = os.pread(descriptor, length, offset)
         except OSError as error:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fastmarket.content.port.block_names import BlockName, named_by_link
 from fastmarket.content.port.dag_nodes import DagNodes
 from fastmarket.content.port.messages import RequestRefused
-from fastmarket.content.port.targets import Target
+from fastmarket.content.port.targets import GatewayTarget
 from fastmarket.errors import PeerFault
 from fastmarket.formats.unixfs.hamt import ShardSearch
 from fastmarket.formats.unixfs.node import DirectoryNode, HamtNode
@@ -23,7 +23,7 @@ class Resolved(NamedTuple):
     roots: tuple[str, ...]
 
 
-def resolve(nodes: DagNodes, target: Target) -> Resolved:
+def resolve(nodes: DagNodes, target: GatewayTarget) -> Resolved:
     """The end of a target's path; whether its block is here is not looked at. Raises RequestRefused(404)."""
     if not target.segments:
         return Resolved(target.root, (), (target.root.text,))

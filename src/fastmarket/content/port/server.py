@@ -67,7 +67,10 @@ class ContentServer:
         port = config.port or 0
         try:
             family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-            listening = socket.create_server((config.host, port), family=family, backlog=BACKLOG)
+            both = config.host == "::" and socket.has_dualstack_ipv6()
+            listening = socket.create_server(
+                (config.host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
+            )
         except (OSError, OverflowError) as error:
             raise CallerFault("content-port", f"cannot listen on {config.host}:{port}: {error}") from None
         listening.setblocking(False)
@@ -95,7 +98,7 @@ class ContentServer:
         for connection in tuple(shell.connections):
             connection.end_now()
         await self._sweeping.stop()
-        shell.close()
+        await shell.close()
 
     def reload(self) -> None:
         """Reads the certificate and its key again. Raises CallerFault, and then changes nothing."""

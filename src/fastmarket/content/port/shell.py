@@ -9,6 +9,7 @@ from typing import Protocol
 
 from fastmarket.config import ContentConfig
 from fastmarket.content.port.budget import SendBudget
+from fastmarket.content.port.cold import SliceReaders
 from fastmarket.content.port.desk import AnswerDesk
 from fastmarket.content.port.entrance import Entrance
 from fastmarket.faults import Faults
@@ -51,6 +52,7 @@ class PortShell:
         )
         self.budget: SendBudget[OpenConnection] = SendBudget(config.rate_bytes, clock())
         self.connections: set[OpenConnection] = set()
+        self.readers = SliceReaders(self.loop)
         self._ended = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -71,10 +73,11 @@ class PortShell:
         """A connection has."""
         self._ended.set()
 
-    def close(self) -> None:
-        """Gives out no more turns."""
+    async def close(self) -> None:
+        """Gives out no more turns, and reads nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
+        await self.readers.close()
 
     def _arm(self) -> None:
         at = self.budget.next_timer()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from fastmarket.content.port.pieces import Piece
+from fastmarket.content.port.pieces import FileSlice, Piece
 
 
 class Speaker(Protocol):
@@ -29,6 +29,13 @@ class Speaker(Protocol):
     @property
     def answered(self) -> int:
         """Answers completed."""
+
+    @property
+    def cold(self) -> FileSlice | None:
+        """What has to be read from the disk before anything more can be sent."""
+
+    def note_read(self) -> None:
+        """It was."""
 
     def receive(self, data: bytes) -> None:
         """Takes what came. A stranger's bytes raise nothing; what is wrong ends the connection."""

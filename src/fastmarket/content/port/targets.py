@@ -17,7 +17,7 @@ _NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class GatewayTarget:
     """`root_text` and `path` are as written, `path` from its first slash; `segments` are decoded."""
 
     root: BlockName
@@ -27,7 +27,7 @@ class Target:
     query: Mapping[str, str]
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str) -> GatewayTarget:
     """Reads a request's target. Raises RequestRefused: 404 for another path, 400 for what is malformed."""
     if not text.startswith("/"):
         text = _origin_form(text)
@@ -40,7 +40,7 @@ def parse_target(text: str) -> Target:
     except PeerFault as fault:
         raise RequestRefused(400, f"not a usable CID: {fault.reason}") from None
     segments = _segments(rest) if rest else ()
-    return Target(root, root_text, slash + rest, segments, parse_query(query) if query else _NOTHING)
+    return GatewayTarget(root, root_text, slash + rest, segments, parse_query(query) if query else _NOTHING)
 
 
 def parse_query(text: str) -> dict[str, str]:

@@ -286,7 +286,8 @@ class Asking:
             else:
                 break
         else:
-            self._steal(now)
+            if not self._source.is_held_up:
+                self._steal(now)
         for entry in passed:
             heappush(self._waiting, entry)
 

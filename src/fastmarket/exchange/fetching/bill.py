@@ -8,6 +8,7 @@ from fastmarket.errors import CallerFault
 from fastmarket.exchange.fetching.holder import BYTES_PER_MB, cost_of
 from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.wanted import WantedBlock
+from fastmarket.formats.block import MAX_BLOCK_BYTES
 
 
 class Bill:
@@ -23,22 +24,29 @@ class Bill:
         """Of these, those under way, each once."""
 
     def allows(self, holder: HolderState, block: WantedBlock, holders: Iterable[HolderState]) -> bool:
-        """Whether `holder` may be asked for a block, so that the cheapest can still deliver the rest."""
-        file_bytes = block.file_bytes
-        if self.max_cost is None or not file_bytes:
+        """Whether `holder` may be asked for a block, so that the cheapest can still deliver the rest.
+
+        Of a root or an inner node it is not known before whether it has bytes of the file: a holder that is
+        not the cheapest is asked for it only if all of it could be paid for.
+        """
+        if self.max_cost is None:
             return True
-        rest = max(self.missing_bytes - self.asked_bytes - (0 if block.asked else file_bytes), 0)
         known = list(holders)
         cheapest = min((one for one in known if one.end is None), key=lambda one: one.price)
+        file_bytes, rest = block.file_bytes, 0
+        if file_bytes:
+            rest = max(self.missing_bytes - self.asked_bytes - (0 if block.asked else file_bytes), 0)
+        elif holder.price == cheapest.price:
+            return True
+        else:
+            file_bytes = MAX_BLOCK_BYTES
         total = 0
         for one in known:
             owed = one.file_bytes + one.reserved_bytes
             owed += file_bytes if one is holder else 0
             owed += rest if one is cheapest else 0
             total += cost_of(owed, one.price)
-            if total > self.max_cost:
-                return False
-        return True
+        return total <= self.max_cost
 
     def check(self, holder: HolderState | None, file_bytes: int, holders: Iterable[HolderState]) -> None:
         """Of bytes that came in a block of which it was not known before that it has any. Raises

@@ -227,6 +227,11 @@ class Fetch:
 
     # --- what is wanted, for `Asking`
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether the file has to be written before more is asked for. (`WantedBlocks`.)"""
+        return self._output is not None and self._output.is_behind
+
     def next_block(self) -> WantedBlock | None:
         """The next block to be fetched. (`WantedBlocks`; not for drivers.)"""
         if self._body is not None:
@@ -316,6 +321,10 @@ class Fetch:
     def _end(self) -> None:
         self._ended = True
         self._asking.drop_all()
+        # Not left to the garbage collector, which a node runs rarely: fetches are in cycles.
+        self._body = self._head = None
+        if self._output is not None:
+            self._output.release()
         # Nothing is begun any more, and what was not begun need not be dropped.
         unasked = {one.request for one in self._actions if isinstance(one, Ask)}
         self._actions[:] = [

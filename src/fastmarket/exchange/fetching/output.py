@@ -39,6 +39,7 @@ class FileOutput:
         "first",
         "kept_bytes",
         "max_ahead_bytes",
+        "unwritten_bytes",
         "verified_bytes",
         "written_bytes",
     )
@@ -64,12 +65,14 @@ class FileOutput:
         """Of the places that were taken from the walk and are not written; as are `ahead_leaves`."""
         self.ahead_leaves = 0
         self.kept_bytes = 0
+        self.unwritten_bytes = 0
+        """Verified, and not written to the file."""
         self.verified_bytes = 0
         self.written_bytes = 0
         self._numbers = count(1)
         self._writes: dict[int, Place] = {}
         self._reads: dict[int, tuple[Place, bool]] = {}  # and whether it is a copy from elsewhere
-        self._ready: list[tuple[int, int, Place, Content, int | None]] = []  # in order: not yet its turn
+        self._ready: list[tuple[int, int, Place, Content]] = []  # in order: not yet its turn
         self._next_offset = first
         # Contents by CID, for further links to them: while they are being written, and the latest ones.
         self._unwritten: dict[bytes, tuple[Content, int]] = {}
@@ -98,10 +101,17 @@ class FileOutput:
             return self.end
         return min(self.first + self.written_bytes + self.max_ahead_bytes, self.end)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the file has to be written before more is asked for."""
+        return not self._in_order and self.unwritten_bytes >= self._config.max_unwritten_bytes
+
     def has_room(self, offset: int) -> bool:
         """Whether the leaf at `offset` may be taken. What a reader waits for may be taken in any case."""
         if self._in_order:
             return self.ahead_leaves < self._config.max_ahead_leaves or offset <= self._next_offset
+        if self.is_behind:
+            return False
         if self.ahead_bytes < self.max_ahead_bytes:
             return self.ahead_leaves < self._config.max_ahead_leaves
         return not self.ahead_leaves
@@ -115,6 +125,15 @@ class FileOutput:
         """It was not a leaf."""
         self.ahead_bytes -= place.length
         self.ahead_leaves -= 1
+
+    def release(self) -> None:
+        """Lets go of all contents: nothing comes or goes any more."""
+        self._unwritten.clear()
+        self._recent.clear()
+        self._places.clear()
+        self._ready.clear()
+        self._writes.clear()
+        self._reads.clear()
 
     # --- contents that are here already
 
@@ -157,14 +176,15 @@ class FileOutput:
 
     def put(self, place: Place, content: Content, holder: int | None) -> None:
         """A verified content of the promised size."""
+        self._verified(place, holder)
         if place.cid:
             known = self._unwritten.get(place.cid)
             self._unwritten[place.cid] = content, 1 if known is None else known[1] + 1
         if self._in_order:
-            heappush(self._ready, (place.offset, next(self._numbers), place, content, holder))
+            heappush(self._ready, (place.offset, next(self._numbers), place, content))
             self._flush()
         else:
-            self._write(place, content, holder)
+            self._write(place, content)
 
     def remember(self, cid: bytes, content: Content) -> None:
         """Keeps a leaf for further links to it."""
@@ -173,19 +193,20 @@ class FileOutput:
     def _flush(self) -> None:
         ready = self._ready
         while ready and ready[0][0] <= self._next_offset:
-            _, _, place, content, holder = heappop(ready)
+            _, _, place, content = heappop(ready)
             self._next_offset = place.offset + place.length
-            self._write(place, content, holder)
+            self._write(place, content)
 
-    def _write(self, place: Place, content: Content, holder: int | None) -> None:
+    def _write(self, place: Place, content: Content) -> None:
         offset = place.offset
-        wanted = self._verified(place, holder)
+        wanted = min(offset + place.length, self.end) - max(offset, self.first)
         if wanted < place.length:
             begin = max(self.first - offset, 0)
             content = memoryview(content)[begin : begin + wanted]
             offset += begin
         number = next(self._numbers)
         self._writes[number] = place
+        self.unwritten_bytes += place.length
         self.actions.append(Write(number, offset, content))
 
     def _verified(self, place: Place, holder: int | None) -> int:
@@ -200,6 +221,7 @@ class FileOutput:
         place = self._writes.pop(number, None)
         if place is None:
             return
+        self.unwritten_bytes -= place.length
         if place.cid:
             content, times = self._unwritten.pop(place.cid)
             if times > 1:

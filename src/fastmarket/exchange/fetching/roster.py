@@ -75,7 +75,7 @@ class Roster:
             if not one.has_room(now) or one.key in block.lacking or is_asked(block, one):
                 continue
             if not self.bill.allows(one, block, self._all.values()):
-                break  # nor is a dearer one
+                continue  # a dearer one may be: each holder's share is rounded up
             eta = one.pace.eta_s(size, one.under_way_bytes)
             if best is None or eta < best_eta:
                 best, best_eta = one, eta

@@ -81,5 +81,9 @@ class AskedBlock:
 class WantedBlocks(Protocol):
     """Says which blocks are wanted, the most urgent first."""
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether more would be wanted if what came was written: no reason to ask twice for anything."""
+
     def next_block(self) -> WantedBlock | None:
         """The next one; None: none for now."""

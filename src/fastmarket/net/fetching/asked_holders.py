@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.errors import LimitExceeded
 from fastmarket.exchange.fetching.events import Ask, Drop, HolderEnded
 from fastmarket.exchange.fetching.fetch import Fetch
@@ -15,6 +17,9 @@ from fastmarket.exchange.fetching.order import HolderShare
 from fastmarket.faults import Faults
 from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.sources import FoundHolder
+
+MAX_SPARE = 4096
+"""Holders that wait for the end of another, some 500 bytes each: as many as one lookup finds."""
 
 
 @dataclass(slots=True)
@@ -32,7 +37,8 @@ class AskedHolders:
     def __init__(
         self, fetch: Fetch, answers: BlockAnswers, most: int, history: HolderHistory, faults: Faults
     ) -> None:
-        """`most` of them; others are left out. `history`: what was seen of them before."""
+        """`most` of them at a time: anybody may make offers, and the first ones need not be honest.
+        `history`: what was seen of them before."""
         self._fetch = fetch
         self._history = history
         self._answers = answers
@@ -40,6 +46,7 @@ class AskedHolders:
         self._faults = faults
         self._asked: dict[int, _Asked] = {}
         self._keys: dict[Hashable, int] = {}
+        self._spare: BoundedMap[Hashable, FoundHolder] = BoundedMap(MAX_SPARE)
         self._closing: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
@@ -52,8 +59,15 @@ class AskedHolders:
             if self._asked[known].ended or self._asked[known].found.price_per_mb <= found.price_per_mb:
                 return False
             self._fetch.remove_holder(known, now)
-        if len(self._asked) >= self._most:
-            return False
+        if sum(not one.ended for key, one in self._asked.items() if key != known) >= self._most:
+            waiting = self._spare.peek(found.identity)
+            if waiting is not None and waiting.price_per_mb <= found.price_per_mb:
+                return False
+            self._spare.put(found.identity, found)
+            return waiting is None
+        return self._add(found, now)
+
+    def _add(self, found: FoundHolder, now: float) -> bool:
         key = len(self._asked)
         try:
             holder = found.make(self._answers)
@@ -79,11 +93,20 @@ class AskedHolders:
         """Forgets a request."""
         self._faults.run("dropping a request", self._asked[drop.holder].holder.drop, drop.request)
 
-    def end(self, event: HolderEnded) -> None:
-        """It is not asked any more."""
+    def end(self, event: HolderEnded, now: float) -> None:
+        """It is not asked any more, and another one may be."""
         asked = self._asked[event.holder]
         asked.ended = f"{event.reason.value}: {event.detail}" if event.detail else event.reason.value
         self._close(asked)
+        if len(self._spare):
+            self._add(self._next_spare(), now)
+
+    def _next_spare(self) -> FoundHolder:
+        """Of the provider that had the fewest turns, the cheapest: one provider may make many offers."""
+        turns = Counter(one.found.provider for one in self._asked.values())
+        following = min(self._spare.values(), key=lambda one: (turns[one.provider], one.price_per_mb))
+        self._spare.pop(following.identity)
+        return following
 
     def source(self, key: int) -> str:
         """Of a holder, for people."""

@@ -5,14 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 
 from fastmarket.config import FetchConfig, HolderConfig
 from fastmarket.errors import Busy, NetworkFault
 from fastmarket.exchange.fetching.history import HolderHistory
-from fastmarket.exchange.fetching.order import FetchOrder, FetchReport
+from fastmarket.exchange.fetching.order import FetchOrder, FetchReport, FetchSummary
 from fastmarket.net.fetching.running import RunningFetch
 from fastmarket.net.fetching.sources import HolderSource
 from fastmarket.net.pump import RunQueue
+
+
+@dataclass(slots=True)
+class FetchTotals:
+    """Since the start: fetches that `ended`, well or not; those that came to a `whole`, and what these
+    fetched and cost."""
+
+    ended: int = 0
+    whole: int = 0
+    fetched_bytes: int = 0
+    cost: int = 0
+
+    def add(self, summary: FetchSummary) -> None:
+        """A fetch is whole."""
+        self.whole += 1
+        self.fetched_bytes += summary.fetched
+        self.cost += summary.cost
 
 
 class Fetcher:
@@ -29,8 +47,7 @@ class Fetcher:
         """`sources`: the later ones are asked only while the earlier ones do not suffice. `history`: what was
         seen of holders before, to which each fetch adds."""
         self.history = HolderHistory(config) if history is None else history
-        self.ended_count = 0
-        """Fetches that have ended, well or not."""
+        self.totals = FetchTotals()
         self._config = config
         self._holders = holders
         self._run_queue = run_queue
@@ -51,6 +68,8 @@ class Fetcher:
             search = asyncio.ensure_future(self._search(order, running))
             async with aclosing(running.reports()) as reports:
                 async for report in reports:
+                    if isinstance(report, FetchSummary):
+                        self.totals.add(report)
                     yield report
         finally:
             closing = asyncio.ensure_future(self._end(running, search))
@@ -68,7 +87,7 @@ class Fetcher:
             search.cancel()
             await asyncio.wait([search])
         await running.close()
-        self.ended_count += 1
+        self.totals.ended += 1
 
     async def _search(self, order: FetchOrder, running: RunningFetch) -> None:
         try:

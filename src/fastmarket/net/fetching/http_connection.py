@@ -39,6 +39,7 @@ class HttpConnection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Ends it at once; the owner hears nothing more of it."""
         self.is_closed = True
+        self._responses.close()
         if self._transport is not None:
             self._transport.abort()
 

@@ -13,8 +13,10 @@ from fastmarket.errors import NodeFault, StorageFault
 from fastmarket.exchange.fetching.events import ReadKept, Write
 from fastmarket.part_files import open_proven, written_spans
 
-# Jobs whose ends are told at once: telling one wakes the loop. 16 blocks of 256 KiB are written in 1 ms.
+# Jobs whose ends are told at once, or so many bytes: telling wakes the loop, and until then others of a
+# `FetchConfig.max_unwritten_bytes` may not be asked for.
 MAX_TOLD_AT_ONCE = 16
+MAX_TOLD_BYTES = 256 * 1024
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
@@ -97,15 +99,17 @@ class PartWriter:
 
     def _work(self) -> None:
         done: list[_Outcome] = []
+        size = 0
         while True:
             try:
                 job = self._jobs.popleft()
             except IndexError:
                 break
             done.append(self._do(job))
-            if len(done) == MAX_TOLD_AT_ONCE:
+            size += job.length if isinstance(job, ReadKept) else len(job.data)
+            if len(done) == MAX_TOLD_AT_ONCE or size >= MAX_TOLD_BYTES:
                 self._loop.call_soon_threadsafe(self._tell, done)
-                done = []
+                done, size = [], 0
         if done:
             self._loop.call_soon_threadsafe(self._tell, done)
 

@@ -231,8 +231,9 @@ class RunningFetch:
                 if self._progress_at == inf and not self._is_progress_due:
                     self._progress_at = now + self._holder_config.progress_interval_s
             elif isinstance(event, HolderEnded):
-                self._holders.end(event)
+                self._holders.end(event, now)
                 self._news.set()
+                self._pump.wake()  # another one may have its turn
             elif isinstance(event, HoldersWanted):
                 self.wanting.set()
             elif isinstance(event, Planned):

@@ -125,6 +125,22 @@ def test_a_reader_that_is_slow_holds_the_fetch_back() -> None:
     assert run.max_unwritten <= 1016
 
 
+def test_a_file_that_is_written_slowly_holds_the_fetch_back_and_nothing_is_asked_twice_for_it() -> None:
+    """What is not written is lost with the process."""
+    dag = Blocks()
+    data = content(10_000)
+    config = replace(CONFIG, max_unwritten_bytes=64, min_window=2, max_window=2)
+    holders = [VirtualHolder(key, rate=1e9, rtt_s=0.01 * key) for key in range(1, 4)]
+    run = FetchRun(Fetch(dag.file(data), config, START), dag.blocks, holders, source=data, write_s=0.5)
+    assert isinstance(run.start().run(), FetchFinished)
+    assert bytes(run.file) == data
+    # What was under way already comes all the same.
+    assert run.max_unwritten <= 64 + sum(CONFIG.first_window for _ in holders) * 16
+    # Except for the last ones, which are taken over from the slower holders.
+    last = run.now - 2 * run.write_s
+    assert all(run.asked[ask.cid] == 1 for when, ask in run.asks if when < last)
+
+
 def test_blocks_may_come_in_other_buffers() -> None:
     dag = Blocks()
     fetch = Fetch(dag.file(b"hello"), CONFIG, START)
