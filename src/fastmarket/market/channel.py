@@ -37,6 +37,8 @@ _OPTIONS = (
     # Reconnect to a restarted server at the next command, not after gRPC's default of a minute.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
+    # Subchannels of its own: a new channel does not wait out the backoff of one that was closed.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.service_config", json.dumps(_RETRY)),
 )
 
