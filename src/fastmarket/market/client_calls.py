@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 import grpc.aio
 from google.protobuf.message import Message
 
+from fastmarket.errors import CallerFault
 from fastmarket.live import Live
 from fastmarket.market.channel import open_channel
 from fastmarket.market.client_values import ClientTls
@@ -26,6 +28,17 @@ class RpcMethod(Generic[Reply]):
 
     path: str
     reply: type[Reply]
+
+
+@contextmanager
+def sendable() -> Iterator[None]:
+    """Around the making of a request: raises CallerFault("request", ...) for a value that none can hold."""
+    try:
+        yield
+    except UnicodeError:
+        raise CallerFault("request", "a text that is not UTF-8") from None
+    except ValueError as error:
+        raise CallerFault("request", str(error)) from None
 
 
 class ClientCalls(Live):

@@ -18,7 +18,7 @@ from fastmarket.exchange.fetching.order import (
     HolderShare,
 )
 from fastmarket.market.access import is_loopback
-from fastmarket.market.client_calls import ClientCalls, RpcMethod
+from fastmarket.market.client_calls import ClientCalls, RpcMethod, sendable
 from fastmarket.part_files import NO_OUTPUT, OUTPUT_CHANGED, PartFile
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
@@ -57,16 +57,17 @@ class FetchCalls(ClientCalls):
         Raises NotFound (no holder, or no such path), Unmet (its `code` says which condition),
         NoHolderServes (holders were found, but none serves the rest).
         """
-        request = v1.FetchRequest(
-            content=content,
-            max_price=max_price,
-            max_cost=max_cost,
-            first=first,
-            last=last,
-            output=output,
-            output_proof=proof,
-            plan_only=plan_only,
-        )
+        with sendable():
+            request = v1.FetchRequest(
+                content=content,
+                max_price=max_price,
+                max_cost=max_cost,
+                first=first,
+                last=last,
+                output=output,
+                output_proof=proof,
+                plan_only=plan_only,
+            )
         async with aclosing(self._fetch(request, timeout_s)) as reports:
             async for report in reports:
                 yield report
@@ -89,9 +90,10 @@ class FetchCalls(ClientCalls):
         itself; from another, or for a part of a file, the bytes are streamed. Raises what `fetch` raises;
         CallerFault ("path") for a file that cannot be made, and StorageFault, with what was fetched kept.
         """
-        request = v1.FetchRequest(
-            content=content, max_price=max_price, max_cost=max_cost, first=first, last=last
-        )
+        with sendable():
+            request = v1.FetchRequest(
+                content=content, max_price=max_price, max_cost=max_cost, first=first, last=last
+            )
         part = await asyncio.to_thread(PartFile, Path(path))
         try:
             summary = None
@@ -108,6 +110,8 @@ class FetchCalls(ClientCalls):
         self, part: PartFile, request: v1.FetchRequest, on_report: OnReport | None, timeout_s: float | None
     ) -> FetchSummary | None:
         """None if the node cannot write that file. A call that was left may go on for a moment."""
+        if not _is_text(part.name):
+            return None
         for wait_s in _PROVE_AGAIN_S:
             there = v1.FetchRequest(output=part.name, output_proof=await asyncio.to_thread(part.prove))
             there.MergeFrom(request)
@@ -141,6 +145,15 @@ class FetchCalls(ClientCalls):
         async with aclosing(self._stream(_FETCH, request, timeout_s)) as replies:
             async for reply in replies:
                 yield _report(reply)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a request can say it: paths are any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 async def _followed(

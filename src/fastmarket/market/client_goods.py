@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from fastmarket.content.sale import SaleProgress
-from fastmarket.market.client_calls import ClientCalls, RpcMethod
+from fastmarket.market.client_calls import ClientCalls, RpcMethod, sendable
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
 _SELL = RpcMethod("/fastmarket.v1.Market/Sell", v1.SellResponse)
@@ -83,22 +83,25 @@ class GoodsCalls(ClientCalls):
         timeout: an import takes as long as reading does. Closing the generator stops it, and a later call
         continues it.
         """
-        request = v1.SellRequest(
-            paths=paths,
-            price=price,
-            user_id=user_id,
-            user_name=user_name,
-            profile=_profile(forming or CidForming()),
-            each_file=each_file,
-            watch=watch,
-        )
+        with sendable():
+            request = v1.SellRequest(
+                paths=paths,
+                price=price,
+                user_id=user_id,
+                user_name=user_name,
+                profile=_profile(forming or CidForming()),
+                each_file=each_file,
+                watch=watch,
+            )
         async with aclosing(self._stream(_SELL, request, timeout_s)) as replies:
             async for reply in replies:
                 yield _event(reply)
 
     async def unsell(self, content: str, *, timeout_s: float | None = None) -> list[str]:
         """Stops selling a content, or what is sold from an absolute path; the CIDs that it was."""
-        reply = await self._call(_UNSELL, v1.UnsellRequest(content=content), timeout_s)
+        with sendable():
+            request = v1.UnsellRequest(content=content)
+        reply = await self._call(_UNSELL, request, timeout_s)
         return list(reply.cids)
 
     async def list_goods(self, *, timeout_s: float | None = None) -> AsyncGenerator[GoodEntry, None]:
