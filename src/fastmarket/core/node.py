@@ -185,8 +185,8 @@ class NodeCore(RegistrationHost):
         self._last_operation = 0
         self._table_size = 0
         self._offers_due = False  # announcements may be due, or there is room for more
-        # Offers, registrations and commands may want something, and other timers than before. Nearly all turns
-        # are of lookups alone: these read nothing of all that, which is seldom in the processor's caches.
+        # Offers, registrations and commands may want something, or earlier timers. Nearly all turns concern
+        # lookups alone; these read nothing of the others, which are seldom in the processor's caches.
         self._is_touched = self._are_timers_old = True
         self._parts_at = self._operations_at = inf  # timers of offers and registrations; of commands
         self._not_before = 0.0  # of the timer, after a bug

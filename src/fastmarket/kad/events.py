@@ -40,7 +40,7 @@ class SendRequest:
 
 
 class Turn:
-    """Whether what was received requires a look at the whole node: for actions, events, or an earlier timer."""
+    """Whether what was received requires a look at the whole node: for actions, events, earlier timers."""
 
     __slots__ = ("is_wanted",)
 
