@@ -182,6 +182,8 @@ class PartFile:
         found = os.fstat(self._number).st_size
         if found != size:
             raise NodeFault(f"{self._path} has {found} bytes instead of {size}")
+        if not _is_at(self._number, self._path):
+            raise NodeFault(f"{self._path} was replaced or removed meanwhile")
         try:
             os.fchmod(self._number, 0o666 & ~_umask())
             os.fsync(self._number)

@@ -313,7 +313,7 @@ check never-reached
     assert "Peer ID: pipe, Username: Piper, Consumer IP Addr: 127.0.0.1:8081, Price Per MB: $6\n" in done.out
     assert "No peers\n" in done.out
     assert done.err.splitlines() == [
-        "Error parsing command: Command frobnicate not found",
+        "Error parsing command: Command frobnicate not found (enter: help)",
         "Error parsing command: Missing or invalid arg for command check (usage: check <file>)",
     ]
     assert "never-reached" not in done.out

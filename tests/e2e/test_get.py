@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import signal
 import stat
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from fastmarket.cli.processes import ServerProcess, environment, executable
 from tests.e2e.conftest import Run, Servers
+from tests.e2e.cutting import Cutting
 from tests.e2e.terminal import Terminal
 
 SIZE = 20 * 256 * 1024 + 77
@@ -98,6 +100,37 @@ def test_bytes_go_to_stdout(servers: Servers, run_client: Run, movie: Path) -> N
         command = [*executable("fastmarket-client"), "-p", node.port, *words]
         done = subprocess.run(command, capture_output=True, env=environment(), check=False)
         assert (done.returncode, done.stdout == wanted) == (0, True)
+
+
+def test_bytes_that_stdout_does_not_take_are_a_fault(servers: Servers, run_client: Run, movie: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    node = servers.start("--content-port", "0")
+    cid = sold(run_client, node, movie, 0)
+    command = [*executable("fastmarket-client"), "-p", node.port, "cat", cid]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment(), check=False)
+    assert (done.returncode, done.stderr.count(b"\n")) == (5, 1)
+    assert b"cannot write to stdout" in done.stderr
+
+
+def test_what_was_put_out_is_not_put_out_again_when_the_connection_is_lost(
+    servers: Servers, run_client: Run, movie: Path, tmp_path: Path
+) -> None:
+    """The question before, which a terminal brings, takes the connection that is then an old one."""
+    node = servers.start("--content-port", "0")
+    cid = sold(run_client, node, movie, 3)
+    whole = movie.read_bytes()
+    env = environment(FASTMARKET_CLIENT_DATA_DIR=str(tmp_path / "user"))
+    for span, wanted in ((), whole), (("--range", "9-"), whole[9:]), (("--range", f"-{SIZE - 3}"), whole[3:]):
+        with Cutting(int(node.port), after_bytes=SIZE // 3) as proxy:
+            words = [*executable("fastmarket-client"), "-p", str(proxy.port), "get", cid, "-o", "-", *span]
+            with Terminal(["sh", "-c", f"{shlex.join(words)} > out"], env, tmp_path) as terminal:
+                terminal.wait_for("Fetch it?")
+                terminal.press("y\r")
+                assert terminal.wait() == 0
+        assert proxy.cuts >= 1
+        assert (tmp_path / "out").read_bytes() == wanted
 
 
 def test_a_range_goes_to_a_file(servers: Servers, run_client: Run, movie: Path, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def wants(*cids: bytes, only_presence: bool = False, tells: bool = True) -> byte
 
 async def is_reset(stream: Stream) -> None:
     """Until the other side has reset the stream, which it half-closed before."""
-    await until(lambda: stream._fault is not None)
+    await until(lambda: bool(stream._failure))
 
 
 # -- what we ask and serve

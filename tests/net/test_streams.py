@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
+import weakref
 
 import pytest
 
@@ -137,5 +139,41 @@ def test_the_end_of_a_connection_ends_its_streams(run: Run[None]) -> None:
             link.abort()
             with pytest.raises(StreamFailed):
                 await reading
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_what_a_handler_held_goes_when_its_stream_is_reset(run: Run[None], writes: bool) -> None:
+    """Without a run of the garbage collector: strangers reset streams as often as they like, in the middle of
+    messages."""
+
+    class Held:
+        pass
+
+    async def scenario() -> None:
+        async with nodes(2) as (a, b):
+            begun = asyncio.Event()
+            held: list[weakref.ref[Held]] = []
+
+            async def handler(stream: Stream) -> None:
+                message = Held()
+                held.append(weakref.ref(message))
+                begun.set()
+                while await stream.read():
+                    if writes:
+                        await stream.write(bytes(MIB))
+
+            a.host.streams.serve(ECHO, handler)
+            link = await b.host.connect(seed(a))
+            stream = await b.host.streams.open(link, [ECHO])
+            await stream.write(b"a part of it")
+            await begun.wait()
+            gc.disable()
+            try:
+                stream.reset()
+                await until(lambda: held[0]() is None)
+            finally:
+                gc.enable()
 
     run(scenario())

@@ -162,6 +162,19 @@ def test_a_file_of_the_wrong_size_is_not_finished(target: Path) -> None:
     assert part_of(target).read_bytes() == b"abc"
 
 
+def test_another_file_in_place_of_the_part_is_not_finished(target: Path) -> None:
+    part = PartFile(target)
+    part.begin_stream("order")
+    part.append(b"abc")
+    part_of(target).unlink()
+    part_of(target).write_bytes(b"xyz")
+    with pytest.raises(NodeFault, match="was replaced"):
+        part.finish(3)
+    part.close()
+    assert not target.exists()
+    assert part_of(target).read_bytes() == b"xyz"
+
+
 def test_nothing_is_left_of_what_was_not_begun(target: Path) -> None:
     for prove in (False, True):
         part = PartFile(target)

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from fastmarket.cli import there
@@ -72,10 +72,12 @@ def get(desk: Context, content: str, options: GetOptions | None = None) -> None:
             raise Unmet("path", f"{path} is left as it was", "TOO_EXPENSIVE")
     view = FetchView(name, quiet=options.quiet or desk.as_json)
     max_cost = _agreed(desk, content, path, view, options, (first, last))
+    out = _Stdout()
 
     async def fetched(client: MarketClient) -> FetchSummary:
         if path == STDOUT:
-            return await _to_stdout(client, content, options.max_price, max_cost, (first, last), view)
+            bounds = first, last
+            return await _to_stdout(client, content, options.max_price, max_cost, bounds, view, out)
         return await client.fetch_to(
             content,
             path,
@@ -215,6 +217,27 @@ def _check_cost(plan: FetchPlan, options: GetOptions, path: str) -> None:
         raise Unmet("max_cost", f"is {options.max_cost}, and it costs at least {least}", "TOO_EXPENSIVE")
 
 
+class _Stdout:
+    """Where bytes go, unbuffered: nothing is left to be written when it cannot be."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    def write(self, data: bytes) -> None:
+        """Raises StorageFault; BrokenPipeError if the reader has left."""
+        sys.stdout.flush()
+        rest = memoryview(data)
+        try:
+            while rest:
+                count = os.write(sys.stdout.fileno(), rest)
+                self.written += count
+                rest = rest[count:]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise StorageFault(f"cannot write to stdout: {error.strerror}") from None
+
+
 async def _to_stdout(
     client: MarketClient,
     content: str,
@@ -222,20 +245,23 @@ async def _to_stdout(
     max_cost: int | None,
     bounds: tuple[int, int | None],
     view: FetchView,
+    out: _Stdout,
 ) -> FetchSummary:
+    """Behind what an earlier connection to the node brought, if that was lost."""
     from fastmarket.errors import NodeFault
     from fastmarket.exchange.fetching.order import FetchSummary
 
+    before = out.written
     first, last = bounds
-    out = sys.stdout.buffer
-    reports = client.fetch(content, max_price=max_price, max_cost=max_cost, first=first, last=last)
+    if first < 0 <= first + before and before:
+        raise NodeFault("the connection to the node was lost behind the last byte")
+    reports = client.fetch(content, max_price=max_price, max_cost=max_cost, first=first + before, last=last)
     async with aclosing(reports):
         async for report in reports:
             if isinstance(report, bytes):
                 out.write(report)
             elif isinstance(report, FetchSummary):
-                out.flush()
-                return report
+                return replace(report, bytes=report.bytes + before)
             else:
                 view.show(report)
     raise NodeFault(f"the node ended the fetch of {clean(content)} without a summary")

@@ -24,7 +24,7 @@ def cid_and_path(text: str) -> tuple[Cid, tuple[str, ...]]:
         return Cid.from_link(text), ()
     except CallerFault as fault:
         whole = fault
-    head, names = _parts(text.strip())
+    head, names = _parts(text.lstrip())  # a name may end in a space
     try:
         cid = Cid.from_link(head)
     except CallerFault:
@@ -33,7 +33,7 @@ def cid_and_path(text: str) -> tuple[Cid, tuple[str, ...]]:
 
 
 def _parts(text: str) -> tuple[str, tuple[str, ...]]:
-    url, subdomain = _URL.fullmatch(text), _SUBDOMAIN.fullmatch(text)
+    url, subdomain = _URL.fullmatch(text.rstrip()), _SUBDOMAIN.fullmatch(text.rstrip())
     if url is not None:
         head, _, path = re.split("[?#]", url[1], maxsplit=1)[0].partition("/")
         return head, _names(path, is_escaped=True)

@@ -165,6 +165,8 @@ class CallTimer:
                             await context.write(answer)
                     except TimeoutError:
                         raise _UnreadError from None
+                    except grpc.aio.InternalError:  # the caller has cancelled the call meanwhile
+                        raise asyncio.CancelledError from None
 
         return written
 

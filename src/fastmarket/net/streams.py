@@ -45,7 +45,7 @@ class Stream:
         self._clock = clock
         self._received = bytearray()
         self._ended = False
-        self._fault: StreamFailed | None = None
+        self._failure = ""  # why it has failed; empty: it has not
         self._news = asyncio.Event()
         self._needs_room = False  # a writer waits until the other side reads
 
@@ -57,8 +57,7 @@ class Stream:
     async def read(self, limit: int = 64 * 1024) -> bytes:
         """1 to `limit` bytes as soon as there are any; empty at the end. Raises StreamFailed."""
         while not self._received:
-            if self._fault is not None:
-                raise self._fault
+            self._check()
             if self._ended:
                 return b""
             await self._wait()
@@ -72,7 +71,7 @@ class Stream:
     async def write(self, data: bytes) -> None:
         """Queues the bytes, and waits while the other side does not read. Raises StreamFailed."""
         for start in range(0, len(data), MAX_UNSENT_BYTES):
-            while self._fault is None and not self._has_room:
+            while not (self._failure or self._has_room):
                 self._needs_room = True
                 await self._wait()
             self._needs_room = False
@@ -91,7 +90,7 @@ class Stream:
     @property
     def is_over(self) -> bool:
         """Whether neither side will write any more."""
-        return self._fault is not None or (self._ended and self._finished)
+        return bool(self._failure) or (self._ended and self._finished)
 
     def reset(self) -> None:
         """Ends both directions at once; does nothing if the stream has ended."""
@@ -129,12 +128,13 @@ class Stream:
             await self._wait()
 
     def _check(self) -> None:
-        if self._fault is not None:
-            raise self._fault
+        """A new fault each time. One that was kept here would keep all that was called when it was raised:
+        megabytes of a message, until the garbage collector runs."""
+        if self._failure:
+            raise StreamFailed(self._failure, peer=self._link.remote_peer)
 
     def _fail(self, reason: str) -> None:
-        if self._fault is None:
-            self._fault = StreamFailed(reason, peer=self._link.remote_peer)
+        self._failure = self._failure or reason or "reset"
         self._news.set()
 
     async def _wait(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import h11
@@ -245,3 +247,18 @@ def test_no_bytes_raise(parts: list[bytes]) -> None:
     talk.pull()
     assert talk.speaker.is_closing
     assert talk.tally.running == 0
+
+
+def test_nothing_of_a_connection_waits_for_the_garbage_collector(shop: Shop) -> None:
+    """A node has it run rarely, and strangers open as many as they like."""
+    talk = Talk(shop)
+    talk.say(HELLO)
+    talk.speaker.receive(b"GET / HTTP/1.1\r\nA: " + b"a" * 8000)
+    gc.disable()
+    try:
+        talk.speaker.drop()
+        speaker = weakref.ref(talk.speaker)
+        del talk
+        assert speaker() is None
+    finally:
+        gc.enable()

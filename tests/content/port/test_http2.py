@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -379,3 +381,19 @@ def test_no_changed_byte_raises(at: int, value: int) -> None:
         pass
     talk.speaker.drop()
     assert talk.tally.running == 0
+
+
+def test_nothing_of_a_connection_waits_for_the_garbage_collector(shop: Shop) -> None:
+    """A node has it run rarely, and strangers open as many as they like."""
+    talk = Talk(shop)
+    talk.ask(HELLO)
+    talk.run()
+    gc.disable()
+    try:
+        talk.speaker.drop()
+        speaker, connection = weakref.ref(talk.speaker), weakref.ref(talk.speaker._h2)
+        del talk
+        assert speaker() is None
+        assert connection() is None
+    finally:
+        gc.enable()

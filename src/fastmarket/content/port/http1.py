@@ -118,6 +118,8 @@ class Http1Speaker:
         """See Speaker."""
         self._waiting.clear()
         self._body = None
+        # The two refer to each other: what the parser holds would stay until the garbage collector runs.
+        del self._parser
         if self._answering:
             self._answering = False
             self._desk.end(whole=False)

@@ -45,6 +45,7 @@ class LeafWalk:
         "_config",
         "_inner",
         "_inner_depths",
+        "_leaf_count",
         "_leaves",
         "_numbers",
         "_taken",
@@ -60,7 +61,7 @@ class LeafWalk:
         self._leaves: list[tuple[int, int, _Run]] = []
         self._inner_depths: set[int] = set()  # of inner nodes that promise no more than a block may have
         self._numbers = count()
-        self._taken = 0
+        self._taken = self._leaf_count = 0
         self.first = first
         self.end = end
         self.known_leaves = 0
@@ -123,6 +124,7 @@ class LeafWalk:
         is_leaf = heap is self._leaves
         if is_leaf:
             self.known_leaves -= 1
+            self._count_leaf(run.offset)
         if run.at < run.end and links.sizes[run.at] and self._is_leaf(run) is is_leaf:
             entry = (run.offset, next(self._numbers), run)
             if len(heap) == 1:
@@ -166,6 +168,14 @@ class LeafWalk:
         if is_leaf:
             self.known_leaves += run.end - run.at
         heappush(self._leaves if is_leaf else self._inner, (run.offset, next(self._numbers), run))
+
+    def _count_leaf(self, reached: int) -> None:
+        """Leaves come by offset. What the file promises behind them does not pay for theirs: one of 1 TiB in
+        bytes would keep us busy for years."""
+        self._leaf_count += 1
+        config = self._config
+        if self._leaf_count > config.free_links + max(reached - self.first, 0) // config.min_leaf_bytes:
+            raise LimitExceeded("links in a file of that size", self._leaf_count - 1)
 
     def _count(self, taken: int) -> None:
         self._taken += taken

@@ -132,6 +132,12 @@ def test_leaves_of_a_byte_are_counted() -> None:
         part = dag.node([part] * 10)
     whole(dag, part, b"x" * 1000)
     assert "links in a file" in str(fault_of(fetched(dag, part[0], replace(CONFIG, free_links=500))))
+    # Also where bytes behind them are promised.
+    large = dag.leaf(bytes(MIB))
+    behind = dag.node([part, *[large] * 64])
+    run = fetched(dag, behind[0], replace(CONFIG, free_links=500))
+    assert "links in a file" in str(fault_of(run))
+    whole(dag, dag.node([*[large] * 2, part]), bytes(2 * MIB) + b"x" * 1000, replace(CONFIG, free_links=500))
 
 
 def test_inner_nodes_of_more_bytes_than_the_file_are_refused() -> None:
