@@ -70,7 +70,7 @@ class Exchange:
         except PeerFault:
             self.fail_later(FailureKind.RESET)
             return
-        if target.core.is_turn_wanted:
+        if target.core.turn.is_wanted:
             target.turn()
         payload = reply if choice.expects_reply else b""
         if payload is not None and not network.is_lost():

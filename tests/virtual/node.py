@@ -259,10 +259,18 @@ class VirtualNode(Driver):
             self.kill()
             return
         when = self.core.next_timer()
+        self._check_nothing_missed(when)
         if self._armed is None or when < self._armed:
             self._armed = when
             life = self.lives
             self.network.at(when, lambda: self._on_timer(when, life))
+
+    def _check_nothing_missed(self, when: float) -> None:
+        """A node that looks at all its parts again wants nothing more, and nothing earlier."""
+        core, now = self.core, self.network.now
+        core.touch()
+        assert not [*core.poll_actions(now), *core.poll_events(now)]
+        assert core.next_timer() == when
 
     def _on_timer(self, when: float, life: int) -> None:
         if life == self.lives and self._armed == when:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any, TypeAlias
 
 from fastmarket.config import NodeConfig
@@ -53,6 +54,7 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.kad.engine import Engine, Mode
 from fastmarket.kad.events import JobFault, JobFinished, JobProgress
 from fastmarket.kad.jobs import Job
+from fastmarket.kad.lookup.lookup import earlier
 from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.records.record import DEFAULT_RULES, RecordRule
 from fastmarket.kad.records.tracked_store import TrackedRecordStore
@@ -85,6 +87,40 @@ class _Running:
 
 class NodeCore(RegistrationHost):
     """One node. Times are unix seconds on one scale; entropy is an argument; no method blocks."""
+
+    __slots__ = (
+        "_are_timers_old",
+        "_awaiting",
+        "_batches",
+        "_changes",
+        "_entries",
+        "_events",
+        "_is_touched",
+        "_jobs",
+        "_last_operation",
+        "_not_before",
+        "_offers_due",
+        "_operations",
+        "_operations_at",
+        "_parts_at",
+        "_runner",
+        "_table",
+        "_table_size",
+        "_timers",
+        "batcher",
+        "caches",
+        "config",
+        "engine",
+        "has_more",
+        "is_joining",
+        "local_answers",
+        "offers",
+        "records",
+        "responders",
+        "slices",
+        "tickets",
+        "turn",
+    )
 
     def __init__(
         self,
@@ -133,7 +169,8 @@ class NodeCore(RegistrationHost):
             else self.engine.handle_request,
             config.offers.protocol: self.offers.answer,
         }
-        """Answers inbound requests, by protocol. Check `is_turn_wanted` after each."""
+        """Answers inbound requests, by protocol. Check `turn.is_wanted` after each."""
+        self.turn = table.turn
         self.is_joining = False
         """A bootstrap has been started."""
         self._operations: dict[int, Operation] = {}
@@ -148,6 +185,10 @@ class NodeCore(RegistrationHost):
         self._last_operation = 0
         self._table_size = 0
         self._offers_due = False  # announcements may be due, or there is room for more
+        # Offers, registrations and commands may want something, or earlier timers. Nearly all turns concern
+        # lookups alone; these read nothing of the others, which are seldom in the processor's caches.
+        self._is_touched = self._are_timers_old = True
+        self._parts_at = self._operations_at = inf  # timers of offers and registrations; of commands
         self._not_before = 0.0  # of the timer, after a bug
 
     # --- commands
@@ -167,6 +208,7 @@ class NodeCore(RegistrationHost):
     def cancel(self, operation: int, now: float) -> None:
         """The caller has gone: a lookup ends with what it has; a registration is announced nevertheless. An
         unknown or finished operation is ignored."""
+        self.touch()
         begun = self._operations.get(operation)
         if begun is not None:
             self._tell(begun, "cancelling a command", begun.cancel, now)
@@ -178,10 +220,10 @@ class NodeCore(RegistrationHost):
 
     # --- input from the driver
 
-    @property
-    def is_turn_wanted(self) -> bool:
-        """Whether an answered request requires a turn: for actions, or an earlier timer."""
-        return self._table.is_timer_moved or self.offers.is_timer_moved
+    def touch(self) -> None:
+        """Offers or commands may have changed: the next turn looks at all of them. Every method here that
+        changes one calls it; so does whoever changes `offers` directly."""
+        self._is_touched = self._are_timers_old = True
 
     def handle_reply(self, request_id: int, protocol: str, payload: bytes, now: float) -> None:
         """The reply to a SendRequest; ignored if it is no longer awaited."""
@@ -198,31 +240,27 @@ class NodeCore(RegistrationHost):
 
     def handle_persisted(self, ticket: int, fault: str, now: float) -> None:
         """The answer to a `Persist`; `fault` says why the changes are not durable, empty if they are."""
+        self.touch()
         self.tickets.answer(ticket, fault)
         for operation in self._awaiting.take(ticket):
             self._tell(operation, "acknowledging what is durable", operation.on_persisted, now)
 
     def next_timer(self) -> float:
         """When to call `handle_timer`."""
+        if self._are_timers_old:
+            self._are_timers_old = False
+            self._note_timers()
         when = self.engine.next_timer()
-        other = self.offers.next_timer()
-        if other is not None and other < when:
-            when = other
-        if self.batcher.waiting and (other := self.batcher.next_timer()) is not None and other < when:
-            when = other
-        if self.slices.waiting and (other := self.slices.next_timer()) is not None and other < when:
-            when = other
+        if self._parts_at < when:
+            when = self._parts_at
         if when < self._not_before:
             when = self._not_before
-        timers = self._timers  # each fires once, so that none is due again at once
-        while timers:
-            if timers[0][1] in self._operations:
-                return timers[0][0] if timers[0][0] < when else when
-            heapq.heappop(timers)
-        return when
+        # Those of commands fire once each, so that none is due again at once.
+        return self._operations_at if self._operations_at < when else when
 
     def handle_timer(self, now: float) -> None:
         """Lets time pass."""
+        self.touch()
         self._guard_timer("a turn of the DHT", self.engine.handle_timer, now)
         self._guard_timer("a look at the table", self._look_at_table, now)
         due = self.offers.next_timer()
@@ -237,13 +275,17 @@ class NodeCore(RegistrationHost):
 
     def poll_actions(self, now: float) -> Sequence[Action]:
         """Actions, in order."""
+        if self.turn.is_wanted:
+            self.turn.is_wanted = False
+            self.touch()
+        if not self._is_touched:
+            return self._runner.poll_actions()
         if self._offers_due:
             self._offers_due = False
             self._guard_timer("beginning to announce offers", self._announce_due, now)
         if self.batcher.waiting or self.slices.waiting:
             self._guard_timer("beginning registrations", self._begin_registrations, now)
         requests = self._runner.poll_actions()
-        self._table.is_timer_moved = self.offers.is_timer_moved = False
         if not self._changes.noted:
             return requests
         changes = self._changes.take()
@@ -253,18 +295,19 @@ class NodeCore(RegistrationHost):
     def poll_events(self, now: float) -> Sequence[Event]:
         """Events, in order; if `has_more` afterwards, poll both again."""
         of_jobs = self._runner.poll_events()
-        for event in of_jobs:
-            _JOB_HANDLERS[type(event)](self, event, now)
+        if of_jobs:
+            self.touch()
+            for event in of_jobs:
+                _JOB_HANDLERS[type(event)](self, event, now)
+        elif not self._is_touched:
+            self.has_more = False
+            return ()
         if self.engine.named_us:
             self._events += [KnownAs(peer) for peer in self.engine.take_named_us()]
         if self.offers.refused_count:
             self._events.append(OffersRefused(self.offers.take_refused_count()))
-        events = self._events
-        if events:
-            self._events = []
-            self.has_more = True
-        else:
-            self.has_more = len(of_jobs) > 0
+        events, self._events = self._events, []
+        self._is_touched = self.has_more = bool(of_jobs or events)
         return events
 
     @property
@@ -350,7 +393,21 @@ class NodeCore(RegistrationHost):
 
     # --- private
 
+    def _note_timers(self) -> None:
+        """Those of offers and registrations, and of commands; callers that have gone are not kept."""
+        when = earlier(self.offers.next_timer(), inf)
+        if self.batcher.waiting:
+            when = earlier(self.batcher.next_timer(), when)
+        if self.slices.waiting:
+            when = earlier(self.slices.next_timer(), when)
+        self._parts_at = when
+        timers = self._timers
+        while timers and timers[0][1] not in self._operations:
+            heapq.heappop(timers)
+        self._operations_at = timers[0][0] if timers else inf
+
     def _begin(self, operation: Operation, now: float, tag: object) -> int:
+        self.touch()
         number = operation.number
         operation.set_tag(tag)
         self._operations[number] = operation
@@ -382,10 +439,12 @@ class NodeCore(RegistrationHost):
     def _look_at_table(self, now: float) -> None:
         """Newcomers get offers handed over; own offers may reach more storers once the table has grown."""
         if self._table.newcomers:
+            self.touch()
             for newcomer in self.engine.take_newcomers():
                 self.offers.handovers.on_newcomer(newcomer.peer, newcomer.protocols, newcomer.entered_at)
         size = len(self._entries)
         if size != self._table_size:
+            self.touch()
             self._table_size = size
             self.offers.on_table_size(size, now)
 

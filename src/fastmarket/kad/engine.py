@@ -438,6 +438,7 @@ class Engine:
 
     def _note_named(self, us: PeerInfo) -> None:
         self.named_us.append(us)
+        self.routing.turn.is_wanted = True
 
     def _look_at_table(self, now: float) -> None:
         """Schedules a refresh if an unresponsive peer is back, and perhaps others we do not know; or if the

@@ -39,6 +39,15 @@ class SendRequest:
         return False
 
 
+class Turn:
+    """Whether what was received requires a look at the whole node: for actions, events, earlier timers."""
+
+    __slots__ = ("is_wanted",)
+
+    def __init__(self) -> None:
+        self.is_wanted = False
+
+
 class JobProgress:
     """An item of progress of a running job."""
 

@@ -134,12 +134,11 @@ class NodeDriver(Driver):
 
     def responder(self, protocol: str) -> RpcHandler:
         """Answers inbound requests of a protocol, within the turn that delivered them."""
-        core, turns = self.core, self._pump
-        respond, table, offers = core.responders[protocol], core.engine.routing, core.offers
+        respond, turn, turns = self.core.responders[protocol], self.core.turn, self._pump
 
         def handle(peer: RemotePeer, body: bytes, now: float) -> bytes | None:
             reply = respond(peer.peer_id, body, now, peer.block or NEARBY)
-            if table.is_timer_moved or offers.is_timer_moved:  # `NodeCore.is_turn_wanted`, without a call
+            if turn.is_wanted:
                 turns.wake()
             return reply
 
@@ -173,6 +172,7 @@ class NodeDriver(Driver):
 
     def wake(self) -> None:
         """The node got input outside a turn."""
+        self.core.touch()
         self._pump.wake()
 
     def flush(self) -> None:

@@ -108,8 +108,7 @@ class OfferProtocol:
         self.response_cache = ResponseCache(self.config.max_ready_bytes, engine.routing, self._completed)
         """Replies to FIND, made of their content. `handle_request` is for what it does not answer."""
         caches.add(self.response_cache)
-        self.is_timer_moved = False
-        """Offers were stored: `next_timer` may be earlier, and changes may have to be kept."""
+        self._turn = engine.routing.turn  # wanted once offers were stored
         bounds = self.config
         self.verifier = OfferVerifier(
             bounds.verified_cache, bounds.verified_batches, bounds.max_signatures_per_store
@@ -154,7 +153,7 @@ class OfferProtocol:
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)
             whole = self._whole(request)
-            self.is_timer_moved = True
+            self._turn.is_wanted = True
             source, why = Source(block, sender.raw), list[Refusal]()
             acks = [self._take(sender, source, envelope, now, why) for envelope in request.envelopes]
             for batch in whole:

@@ -299,8 +299,7 @@ class SimNode(Driver):
                 return self._conduct.answer(self, sender, choice, now)
             return self.core.responders[choice.protocol](sender.peer_id, choice.payload, now, sender.block)
         finally:
-            core = self.core  # `is_turn_wanted`, without a call
-            if core.engine.routing.is_timer_moved or core.offers.is_timer_moved:
+            if self.core.turn.is_wanted:
                 self.pump()
 
     def respond(self, sender: Port, choice: Choice, now: float) -> bytes | None:

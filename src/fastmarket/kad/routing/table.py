@@ -21,6 +21,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.kad_key import KadKey
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_group
+from fastmarket.kad.events import Turn
 from fastmarket.kad.jobs import PeerObserver
 from fastmarket.kad.routing.contact import Contact, Trust
 from fastmarket.kad.routing.diversity import Diversity
@@ -72,8 +73,8 @@ class RoutingTable(PeerObserver):
         "entries",
         "full_table",
         "is_refresh_wanted",
-        "is_timer_moved",
         "newcomers",
+        "turn",
         "unproven",
         "unresponsive",
         "version",
@@ -101,8 +102,8 @@ class RoutingTable(PeerObserver):
         self.newcomers: deque[Newcomer] = deque(maxlen=MAX_NEWCOMERS)
         """Peers that entered the table, or are back after a failure; the owner takes them."""
         self.full_table = FullTable(config, local)
-        self.is_timer_moved = False
-        """An unresponsive peer sent a request, and is due earlier than the last timer said."""
+        self.turn = Turn()
+        """Wanted once an unresponsive peer has sent a request: it is due earlier than the last timer said."""
         self.is_refresh_wanted = False
         """An unresponsive peer is back, or the table has become empty."""
 
@@ -240,7 +241,7 @@ class RoutingTable(PeerObserver):
             self.full_table.on_heard(key, now)
         contact = self._table.see(key, now)
         if contact is None and key in self.unresponsive.by_key and self.unresponsive.probe_now(key, now):
-            self.is_timer_moved = True
+            self.turn.is_wanted = True
         return contact
 
     def on_reply(self, peer_id: PeerId, now: float) -> None:
