@@ -299,15 +299,16 @@ def test_a_message_of_bytes_is_one_of_the_proto(run: Run[Any]) -> None:
 
 
 def test_what_no_request_can_say_is_the_callers_fault(run: Run[Any], tmp_path: Path) -> None:
+    # A path may be any bytes: they are streamed to it.
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+
     async def main() -> None:
         async with market([(DAG.blocks, 0)]) as (_, client):
             for content, limits in ((f"{ROOT}/\udcff", {}), (str(ROOT), {"max_cost": 1 << 64})):
                 with pytest.raises(CallerFault, match="request"):
                     await client.fetch_to(content, tmp_path / "x", **limits)
-            # A path may be any bytes: they are streamed to it.
-            path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
             await client.fetch_to(str(ROOT), path)
-            assert path.read_bytes() == DATA
+        assert path.read_bytes() == DATA
         assert os.listdir(os.fsencode(tmp_path)) == [b"\xff"]
 
     run(main())
