@@ -77,6 +77,17 @@ def test_a_directory_is_one_content_or_many(run_client: Run, seller: ServerProce
     assert listed == {str(path): str(cid_of_file(path)) for path in (music / "a.txt", music / "b" / "c.txt")}
 
 
+def test_all_goods_are_listed(run_client: Run, seller: ServerProcess, tmp_path: Path) -> None:
+    """Also those of a second page."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for number in range(1003):
+        (shelf / str(number)).write_text(str(number))
+    assert run_client("-p", seller.port, "sell", str(shelf), "--each-file", "--price", "1").status == 0
+    goods = run_client("-p", seller.port, "goods", "--json").json["goods"]
+    assert len({good["path"] for good in goods}) == len(goods) == 1003
+
+
 def test_a_changed_file_is_never_served(run_client: Run, seller: ServerProcess, movie: Path) -> None:
     at = ("-p", seller.port)
     cid = run_client(*at, "sell", str(movie), "--price", "3").out.strip()

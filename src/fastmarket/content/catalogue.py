@@ -30,7 +30,7 @@ MAX_TRIES = 64
 """Owners of one block that are looked at: thousands of files may begin alike, and all but one be gone."""
 KNOWN_OWNERS = 4096  # files, and directories, in memory: the most recently asked ones, 2 MB
 FAULT_LOG_INTERVAL_S = 60.0  # between log lines about a database that cannot be read
-MAX_PAGE = 1000  # of `goods`
+MAX_PAGE = 1001  # of `goods`: a page of callers, and one more, which tells that another page follows
 _FILE = "SELECT path, profile, stamp FROM files WHERE id = ? AND state = ?"
 _ROOTS = "SELECT id, prefix FROM files WHERE digest = ? AND state = ? LIMIT ?"
 
