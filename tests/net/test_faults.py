@@ -347,7 +347,7 @@ def test_offers_are_announced_again_after_a_bug(bugs: Bugs, monkeypatch: pytest.
         config = replace(config, offers=replace(config.offers, retry_first_s=0.05))
         async with nodes(2, config) as (node, other):
             await node.bootstrap([seed(other)], DEADLINE_S)
-            monkeypatch.setattr(node.core, "_run", Broken(node.core._run, times=2))
+            break_one(monkeypatch, node.core, "_run", times=2)
             content = b"\x12\x20" + bytes(32)
             outcome = await node.register_offer(
                 content, b"u", "n", FileMetadata("192.0.2.1", 1, 1), DEADLINE_S
