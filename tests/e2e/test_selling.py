@@ -88,6 +88,16 @@ def test_all_goods_are_listed(run_client: Run, seller: ServerProcess, tmp_path: 
     assert len({good["path"] for good in goods}) == len(goods) == 1003
 
 
+def test_many_paths_are_sold_at_once(run_client: Run, seller: ServerProcess, tmp_path: Path) -> None:
+    """As by `sell *`; a call of the node takes a hundred."""
+    paths = [tmp_path / f"{number}.txt" for number in range(201)]
+    for path in paths:
+        path.write_text(path.name)
+    done = run_client("-p", seller.port, "sell", *map(str, paths), "--price", "1")
+    assert done.status == 0, done
+    assert [line.split("  ")[1] for line in done.out.splitlines()] == list(map(str, paths))
+
+
 def test_a_changed_file_is_never_served(run_client: Run, seller: ServerProcess, movie: Path) -> None:
     at = ("-p", seller.port)
     cid = run_client(*at, "sell", str(movie), "--price", "3").out.strip()

@@ -16,6 +16,7 @@ _UNSELL = RpcMethod("/fastmarket.v1.Market/Unsell", v1.UnsellResponse)
 _LIST_GOODS = RpcMethod("/fastmarket.v1.Market/ListGoods", v1.ListGoodsResponse)
 
 PAGE = 1000  # goods requested at a time
+MAX_PATHS = 100  # sold by one call: the server's limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +84,20 @@ class GoodsCalls(ClientCalls):
         timeout: an import takes as long as reading does. Closing the generator stops it, and a later call
         continues it.
         """
-        with sendable():
-            request = v1.SellRequest(
-                paths=paths,
-                price=price,
-                user_id=user_id,
-                user_name=user_name,
-                profile=_profile(forming or CidForming()),
-                each_file=each_file,
-                watch=watch,
-            )
-        async with aclosing(self._stream(_SELL, request, timeout_s)) as replies:
-            async for reply in replies:
-                yield _event(reply)
+        for at in range(0, max(len(paths), 1), MAX_PATHS):
+            with sendable():
+                request = v1.SellRequest(
+                    paths=paths[at : at + MAX_PATHS],
+                    price=price,
+                    user_id=user_id,
+                    user_name=user_name,
+                    profile=_profile(forming or CidForming()),
+                    each_file=each_file,
+                    watch=watch,
+                )
+            async with aclosing(self._stream(_SELL, request, timeout_s)) as replies:
+                async for reply in replies:
+                    yield _event(reply)
 
     async def unsell(self, content: str, *, timeout_s: float | None = None) -> list[str]:
         """Stops selling a content, or what is sold from an absolute path; the CIDs that it was."""
