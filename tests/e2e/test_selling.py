@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
+import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 
-from fastmarket.cli.processes import ServerProcess
+from fastmarket.cli.processes import ServerProcess, environment, executable
 from fastmarket.hashing import cid_of_file
+from fastmarket.market.grpc_client import MarketClient
 from tests.e2e.conftest import Run, Servers
 from tests.e2e.test_server import eventually
 
@@ -75,6 +79,44 @@ def test_a_directory_is_one_content_or_many(run_client: Run, seller: ServerProce
     many = run_client(*at, "sell", str(music), "--price", "2", "--each-file")
     listed = {line.split("  ")[1]: line.split("  ")[0] for line in many.out.splitlines()}
     assert listed == {str(path): str(cid_of_file(path)) for path in (music / "a.txt", music / "b" / "c.txt")}
+
+
+def test_what_is_unsold_is_not_offered_after_sigkill_either(
+    run_client: Run, servers: Servers, tmp_path: Path
+) -> None:
+    """Killed as soon as the goods are gone, in the middle of withdrawing their offers."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for number in range(1500):
+        (shelf / str(number)).write_text(str(number))
+    port = free_port()
+    home = ("--data-dir", str(tmp_path / "home"), "--content-port", str(port))
+    first = servers.start(*home)
+    servers.start(join=first)
+    assert run_client("-p", first.port, "sell", str(shelf), "--each-file", "--price", "1").status == 0
+    by_hand = run_client("-p", first.port, "register", "by hand", "--price", "1", "--client-port", str(port))
+    assert by_hand.status == 0
+    assert asyncio.run(offers_at(first)) == 1501
+    command = [*executable("fastmarket-client"), "-p", first.port, "unsell", str(shelf)]
+    env = environment(FASTMARKET_CLIENT_DATA_DIR=str(tmp_path / "user"))
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+        eventually(30.0, lambda: httpx.get(url(first, str(cid_of_file(shelf / "7")))).status_code == 404)
+        first.process.send_signal(KILL)
+        client.wait()
+    first.wait()
+    again = servers.start(*home)
+    eventually(30.0, lambda: asyncio.run(offers_at(again)) == 1)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def offers_at(node: ServerProcess) -> int:
+    async with MarketClient(f"127.0.0.1:{node.port}") as client:
+        return len([offer async for offer in client.list_offers()])
 
 
 def test_all_goods_are_listed(run_client: Run, seller: ServerProcess, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastmarket.market.grpc_client import MarketClient
 
 SHOW_EVERY_S = 0.1  # between two states of the progress line
+_UNSELL_S = 3600.0  # an offer each is withdrawn; what is not in that time goes on without us
 
 COLUMNS = (
     Column("Content", wraps=True),
@@ -155,7 +156,7 @@ class _ProgressLine:
 def unsell(desk: Context, argument: str) -> None:
     """Stops selling a content or a path. Prints the CIDs that are no longer sold."""
     content = argument if _is_cid(argument) else path_text(os.path.abspath(argument))
-    cids = desk.link.call(lambda client: client.unsell(content))
+    cids = desk.link.call(lambda client: client.unsell(content, timeout_s=_UNSELL_S))
     if desk.as_json:
         desk.screen.json({"cids": cids, "ms": desk.link.took_ms})
         return

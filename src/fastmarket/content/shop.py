@@ -20,7 +20,8 @@ from fastmarket.content.records import GoodPut
 from fastmarket.content.sale import Sale, SaleEvent, SaleProgress
 from fastmarket.content.sent import SentBytes
 from fastmarket.content.watching import check_watching
-from fastmarket.errors import CallerFault, FastmarketError, Forbidden, NoSuchGood, NoSuchOffer, QuorumFailed
+from fastmarket.content.withdrawing import Withdrawals
+from fastmarket.errors import CallerFault, FastmarketError, Forbidden, NoSuchGood, QuorumFailed
 from fastmarket.faults import Faults
 from fastmarket.formats.cid import named
 from fastmarket.formats.identity import PeerId
@@ -48,6 +49,8 @@ class OfferRegistry(Protocol):
     async def withdraw_offer(self, content: bytes, user_id: bytes, deadline_s: float) -> Outcome: ...
 
     def own_offer(self, content: bytes, user_id: bytes) -> Offer | None: ...
+
+    def own_offers(self) -> Iterable[Offer]: ...
 
 
 class Shop:
@@ -85,6 +88,7 @@ class Shop:
             Repeating("following what is sold", lambda: config.look_s, self._update_followers, faults),
         )
         self._followers = Followers(config, self._sell_again, faults)
+        self._withdrawals = Withdrawals(registry, self._is_sold)
 
     def start(self) -> None:
         """Offers what was sold before, and continues what was being imported; returns at once."""
@@ -96,6 +100,7 @@ class Shop:
         self._keeper.close()
         await asyncio.gather(*(task.stop() for task in self._tasks))
         await self._followers.stop()
+        await self._withdrawals.close()
 
     # --- for callers
 
@@ -213,18 +218,15 @@ class Shop:
 
     async def _withdraw(self, goods: Iterable[Good], register_s: float) -> None:
         """Offers of contents that this node no longer sells in that user's name."""
-        for content, user_id in dict.fromkeys(
-            (good.cid.multihash, good.user_id) for good in goods if good.cid is not None
-        ):
-            if any(
-                other.user_id == user_id and other.state is GoodState.SELLING
-                for other in self._catalogue.goods_of(content)
-            ):
-                continue
-            try:
-                await self._registry.withdraw_offer(content, user_id, register_s)
-            except NoSuchOffer:
-                continue  # withdrawn already
+        await self._withdrawals.withdraw(
+            ((good.cid.multihash, good.user_id) for good in goods if good.cid is not None), register_s
+        )
+
+    def _is_sold(self, content: bytes, user_id: bytes) -> bool:
+        return any(
+            other.user_id == user_id and other.state is GoodState.SELLING
+            for other in self._catalogue.goods_of(content)
+        )
 
     async def _follow_changes(self) -> None:
         async with aclosing(self._keeper.changes()) as changes:
@@ -248,7 +250,22 @@ class Shop:
             ]
             for at in range(0, len(unlike), SLICE):
                 await self._register(unlike[at : at + SLICE], REGISTER_S)
+        if self._offered_at is None:
+            await self._withdraw_unsold(place)
         self._offered_at = place
+
+    async def _withdraw_unsold(self, place: ContentPlace) -> None:
+        """Offers of what is no longer served at this place: an earlier run may have been killed before it had
+        withdrawn all of them."""
+        unsold = []
+        for number, offer in enumerate(list(self._registry.own_offers())):
+            if not number % SLICE:
+                await asyncio.sleep(0)
+            if offer.withdrawn or not _is_at(offer, place):
+                continue
+            if self._catalogue.find(offer.content) is None:
+                unsold.append((offer.content, offer.user_id))
+        await self._withdrawals.withdraw(unsold, REGISTER_S)
 
     def _is_unlike(self, good: Good, place: ContentPlace) -> bool:
         terms = _terms(good, place)
@@ -294,6 +311,13 @@ def _terms(good: Good, place: ContentPlace) -> OfferTerms:
         place.ip, place.port, good.price_per_mb, good.size, _file_name(good.name), ways, place.url
     )
     return OfferTerms(good.cid.multihash, good.user_id, good.user_name, metadata, good.cid.form)
+
+
+def _is_at(offer: Offer, place: ContentPlace) -> bool:
+    """Whether it is an offer of ours; those that somebody registers by hand tell no ways."""
+    here = offer.metadata
+    is_ours = bool(here.ways) and here.ways & place.ways == place.ways
+    return is_ours and (here.ip, here.port, here.url) == (place.ip, place.port, place.url)
 
 
 def _file_name(name: str) -> str | None:
