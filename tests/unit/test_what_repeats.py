@@ -211,6 +211,8 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("web/search.py", "_Running.lines", LOOP): (CALLER, ""),
     ("web/streaming.py", "Written.__call__", "ensure_future"): (CALLER, ""),
     ("web/streaming.py", "_gone", LOOP): (CALLER, ""),
+    ("content/withdrawing.py", "Withdrawals.withdraw", "ensure_future"): (ONCE, ""),
+    ("content/withdrawing.py", "Withdrawals.withdraw", "add_done_callback"): (FORGETS, ""),
     ("content/port/connection.py", "PortConnection._read_on", "add_reader"): (
         REPEATS,
         "content/port/test_server.py::test_a_bug_costs_one_connection",
