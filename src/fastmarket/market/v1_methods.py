@@ -116,7 +116,7 @@ class V1Methods:
         began = time.monotonic()
         async with self._searches.slot(key, self._config.find_budget_s, deadline_s) as left_s:
             begun = time.monotonic()
-            async with aclosing(self._service.find_each(key, left_s)) as offers:
+            async with aclosing(self._service.find_each(key, left_s, found.ranks)) as offers:
                 async for offer in offers:
                     new = found.add(offer)
                     if new and not offer.withdrawn and (most is None or offer.price_per_mb <= most):
@@ -124,7 +124,7 @@ class V1Methods:
                         provisional = v1.FindHoldersResponse(holders=[holder], provisional=True)
                         provisional.MergeFrom(answer)
                         yield provisional
-            live = found.cheapest(self._service.now())
+            live = self._service.in_order(found)
             if not live:
                 unpriced = await self._service.unpriced(key, found, time.monotonic() - begun, left_s)
                 answer.providers_without_price = len(unpriced)

@@ -34,6 +34,7 @@ from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.announce.sweep import Pace, SweepJob, SweepResult
 from fastmarket.offers.lookup.find_offers import FindOffersJob
 from fastmarket.offers.lookup.queries import FindOffersQuery, FindStorers, Reading, StoreOffer
+from fastmarket.offers.model.named import StorerRanks
 from fastmarket.offers.model.offer import Offer, OfferTerms, alone
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
 from fastmarket.offers.store.offer_store import OfferStore
@@ -294,13 +295,17 @@ class OfferProtocol:
     def _on_handed_over(self, wanted: Handover, result: object, now: float) -> None:
         self.handovers.on_ended(wanted.peer, result if isinstance(result, int) else None, now)
 
-    def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
-        """A job that gathers the offers for a content, in the network and here."""
+    def find(
+        self, content: bytes, timeout_s: float | None = None, ranks: StorerRanks | None = None
+    ) -> FindOffersJob:
+        """A job that gathers the offers for a content, in the network and here. `ranks` learns which storers
+        named which offers."""
         query = FindOffersQuery(
             content,
             self._reading,
             self._identity.peer_id,
             lambda now: self.store.withdrawn_providers(content, now),
+            ranks,
         )
         timeout_s = self._engine.config.job_timeout_s if timeout_s is None else timeout_s
         engine = self._engine
