@@ -36,6 +36,10 @@ class OfferConfig:
     # Likewise for one sender, which may well be a holder of 100,000 files, or a storer that hands over its
     # offers
     max_sender_share: float = 0.5
+    # Of one core, for the signatures and places of what strangers want stored; short bursts may take more.
+    # Where it is used up, address blocks and senders that caused most of it are refused, whatever room there
+    # is
+    max_work_share: float = 0.5
     # Expired offers are dropped at this interval; they are never returned after expiry
     expiry_step_s: float = 60.0
 
