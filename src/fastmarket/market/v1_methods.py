@@ -24,8 +24,9 @@ from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
 from fastmarket.market.sharing import CALLER, Share
 from fastmarket.market.watching import Watching
-from fastmarket.net.fetching.probing import Probe, Prober
+from fastmarket.net.fetching.probing import HolderLiveness, Probe, Prober
 from fastmarket.net.gateways import gateway_url
+from fastmarket.offers.model.mixing import in_fronts
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
@@ -137,17 +138,23 @@ class V1Methods:
     async def _probed(
         self, request: v1.FindHoldersRequest, live: Sequence[Offer], deadline_s: float | None, begun: float
     ) -> list[v1.Holder]:
-        """As the search wants them, and of equal ones those first that answer, the quickest before others."""
+        """As the search wants them; of equal ones those first that answered, the quickest before others.
+
+        Those that were silent, or lack the content, come last."""
         left_s = math.inf if deadline_s is None else deadline_s - (time.monotonic() - begun)
         probes: Mapping[str, Probe] = {}
         if self._prober is not None and left_s > self._config.reply_margin_s:
             probes = await self._prober.probe(live, left_s - self._config.reply_margin_s)
 
-        def place(offer: Offer) -> tuple[int, int]:
+        def place(offer: Offer) -> tuple[int, int, int]:
             probe = probes.get(gateway_url(offer))
-            return (NOT_PROBED, 0) if probe is None else (probe.liveness, probe.took_ms)
+            seen = (NOT_PROBED, 0) if probe is None else (probe.liveness, probe.took_ms)
+            return offer.price_per_mb, *seen
 
-        order = sorted(live, key=lambda offer: (offer.price_per_mb, place(offer)))
+        failed = {url for url, probe in probes.items() if probe.liveness is not HolderLiveness.LIVE}
+        gone = [offer for offer in live if gateway_url(offer) in failed]
+        there = [offer for offer in live if gateway_url(offer) not in failed]
+        order = in_fronts(there, place) + sorted(gone, key=place)
         holders = self._searches.holders(request, order)
         seen = {(offer.provider, offer.user_id): probes.get(gateway_url(offer)) for offer in live}
         for holder in holders:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 from fastmarket.offers.model.offer import Offer, OfferKey
 
@@ -60,11 +60,11 @@ def drawn(lanes: Sequence[Iterable[Offer]]) -> Iterator[Offer]:
             yield following
 
 
-def in_fronts(offers: Sequence[Offer]) -> list[Offer]:
-    """Every `FRONT` of them, by themselves, cheapest first."""
+def in_fronts(offers: Sequence[Offer], order: Callable[[Offer], Any] = price_order) -> list[Offer]:
+    """Every `FRONT` of them, by themselves, in an order; cheapest first unless another is given."""
     ordered: list[Offer] = []
     for at in range(0, len(offers), FRONT):
-        ordered += sorted(offers[at : at + FRONT], key=price_order)
+        ordered += sorted(offers[at : at + FRONT], key=order)
     return ordered
 
 
