@@ -55,7 +55,7 @@ def test_a_lookup_that_will_not_be_cancelled_does_not_hold_the_answer(run: Any) 
     _, dht, service = market(config=HASTY)
     offer = sign_offer(identity(60), terms(1), START)
 
-    async def stubborn(content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    async def stubborn(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Offer]:
         yield offer
         for _ in range(3):
             try:
@@ -83,7 +83,7 @@ def test_the_latest_version_counts_and_a_tombstone_hides(run: Any) -> None:
     gone = sign_offer(identity(61), terms(2), START, previous=other, withdrawn=True)
     old = sign_offer(identity(62), terms(3), START - 40 * 3600, lifetime_s=3600)
 
-    async def versions(content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    async def versions(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Offer]:
         for offer in (dearer, first, other, gone, other, old):
             yield offer
 
@@ -101,7 +101,7 @@ def test_a_network_in_trouble_keeps_nothing_back(
     _, dht, service = market()
     offer = sign_offer(identity(60), terms(1), START)
 
-    async def troubled(content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    async def troubled(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Offer]:
         yield offer
         raise fault
 
@@ -119,7 +119,7 @@ def test_a_caller_that_goes_away_ends_its_lookup(run: Any) -> None:
         node.state = State.SILENT
     ended = asyncio.Event()
 
-    async def watched(content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    async def watched(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Offer]:
         try:
             await asyncio.Event().wait()
         finally:
