@@ -91,6 +91,26 @@ Wanted: TypeAlias = Announcement | Sweep | Handover
 class OfferProtocol:
     """State and behaviour of offers on one node."""
 
+    __slots__ = (
+        "_engine",
+        "_identity",
+        "_reader",
+        "_reading",
+        "_trace",
+        "_turn",
+        "acks",
+        "clock",
+        "config",
+        "handovers",
+        "other_keys_count",
+        "own",
+        "refusals",
+        "refused_count",
+        "response_cache",
+        "store",
+        "verifier",
+    )
+
     def __init__(
         self,
         identity: Identity,

@@ -54,6 +54,8 @@ def _rounded_up(radius: int) -> int:
 class Coverage:
     """Peers by place, and the spans of the key space in which all of them are known."""
 
+    __slots__ = ("_all", "_ends", "_firsts", "_k", "_most_of_group", "_peers", "_places")
+
     def __init__(self, k: int, most_of_group: int) -> None:
         """`most_of_group`: how many of the k closest may be in one address block."""
         self._k = k

@@ -54,6 +54,26 @@ class Reprovider:
     that any node could hold has expired.
     """
 
+    __slots__ = (
+        "_config",
+        "_ended",
+        "_identity",
+        "_neighbours",
+        "_own",
+        "_queue",
+        "_replication",
+        "_round",
+        "_stale",
+        "_store",
+        "_sweeps",
+        "_thin",
+        "_under_way",
+        "_withdrawn",
+        "dues",
+        "grown_at",
+        "seq_floor",
+    )
+
     def __init__(self, config: OfferConfig, identity: Identity, store: OfferStore, replication: int) -> None:
         self._config = config
         self._identity = identity
