@@ -2,9 +2,9 @@
 
     python -m tools.sanitize [--only kernels,prop,unit,smoke,fuzz]
 
-The kernels in .make/sanitize have AddressSanitizer and UndefinedBehaviorSanitizer in them (FASTMARKET_SANITIZE in
-setup.py); the interpreter has not, so the sanitizers' libraries are loaded before it. Every process that a test starts
-inherits all this and writes what it finds into one directory: a report counts even if the test passed.
+The kernels in .make/sanitize have AddressSanitizer and UndefinedBehaviorSanitizer in them (FASTMARKET_SANITIZE
+in setup.py); the interpreter has not, so the sanitizers' libraries are loaded before it. Every process that a
+test starts inherits all this and writes what it finds into one directory: a report counts even if the test passed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OURS = ("-p", "no:faulthandler", "-o", f"pythonpath={BUILT} .")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One command, by the arguments of Python; `needs` is the directory without which there is nothing to run."""
+    """One command, by Python's arguments; `needs` is the directory without which it is left out."""
 
     arguments: tuple[str, ...]
     needs: str
@@ -75,10 +75,10 @@ def libraries() -> list[str]:
 
 def environment(built: Path, reports: Path) -> dict[str, str]:
     """Of processes that load the kernels below `built` and write reports into the directory `reports`."""
-    # detect_leaks: CPython keeps what it made at import until the process ends; nothing of it is the kernels' own.
+    # detect_leaks: CPython keeps what it made at import until the process ends, which is no leak of the kernels.
     # allocator_may_return_null: what asks for too much gets a MemoryError, as without a sanitizer.
-    # Beside AddressSanitizer's library that of the other writes to stderr alone, which a test may have taken away: its
-    # function that names the file resolves to the former's. So it aborts after its message, and the former reports it.
+    # Beside AddressSanitizer's library that of the other writes to stderr alone, which a test may have taken away:
+    # its function that names the file resolves to the former's. So it aborts, and the former reports the abort.
     log = f"log_path={reports}/report"
     return {
         **os.environ,
@@ -92,7 +92,7 @@ def environment(built: Path, reports: Path) -> dict[str, str]:
 
 
 def run(arguments: Sequence[str], built: Path, directory: Path = ROOT) -> tuple[int, list[str]]:
-    """Runs Python with `arguments`: its exit status, and the reports of it and of all processes it started."""
+    """Runs Python with `arguments`: its exit status, and the reports of it and the processes it started."""
     with tempfile.TemporaryDirectory(prefix="sanitize-") as name:
         reports = Path(name)
         done = subprocess.run([sys.executable, *arguments], cwd=directory, env=environment(built, reports))
@@ -135,9 +135,7 @@ def run_parts(names: Sequence[str]) -> bool:
 
 def main() -> None:
     """Exit status 1 on a report or a failed test; 0 with the reason where there is no sanitizer."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description="Runs tests with sanitized kernels.")
     parser.add_argument("--only", default=",".join(PARTS), help="parts, by commas: %(default)s")
     parser.add_argument("--probe", action="store_true", help="say whether this machine can, and end")
     parsed = parser.parse_args()
