@@ -37,7 +37,8 @@ KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] sr
 # An editable install builds the extensions in place; it is stale when a kernel or the build changes.
 .make/build: .make/venv pyproject.toml setup.py $(KERNELS)
 	@echo "building the extensions ..."
-	@$(BIN)/python -m pip install -q --no-build-isolation -e ".[dev]"
+	@$(if $(LOCKED),$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt)
+	@$(BIN)/python -m pip install -q --no-build-isolation $(if $(LOCKED),--no-deps -e .,-e ".[dev]")
 	@touch $@
 
 build: .make/build
@@ -107,6 +108,27 @@ compiled: .make/compiled/made
 
 sanitize: .make/sanitize/made
 	@$(BIN)/python -m tools.sanitize $(if $(ONLY),--only "$(ONLY)")
+
+# Tools of other people with dependencies of their own, away from those of the project.
+AUDIT := .make/audit/bin
+.make/audit/made: .make/venv requirements/audit.txt
+	@rm -rf .make/audit && $(BIN)/python -m venv .make/audit
+	@$(AUDIT)/python -m pip install -q --require-hashes -r requirements/audit.txt
+	@touch $@
+
+audit: .make/build .make/audit/made
+	@mkdir -p dist
+	$(if $(OFFLINE),@echo "audit: known faults are left out, as OFFLINE says",$(AUDIT)/pip-audit --strict --disable-pip --require-hashes -r requirements/run.txt)
+	$(AUDIT)/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --output-reproducible -o dist/sbom.json
+	$(BIN)/python -m tools.third_party --check $(AUDIT)/pip-licenses
+
+lock: .make/audit/made
+	for name in run:all dev:dev audit:audit; do \
+	  case $${name#*:} in all) extras="--extra http --extra metrics --extra fleet --extra tracing --extra watch --extra fs";; \
+	  *) extras="--extra $${name#*:}";; esac; \
+	  $(AUDIT)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header $$extras \
+	    pyproject.toml -o requirements/$${name%:*}.txt || exit 1; done
+	$(BIN)/python -m tools.third_party $(AUDIT)/pip-licenses
 
 sim: compiled
 	@printf '%s\n' $(SIM) | PYTHONPATH=.make/compiled xargs -P 2 -I{} $(BIN)/python -m fastmarket.sim --scenario {} --wire $(SIM_ARGS) \

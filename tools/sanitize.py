@@ -2,9 +2,10 @@
 
     python -m tools.sanitize [--only kernels,prop,unit,smoke,fuzz]
 
-The kernels in .make/sanitize have AddressSanitizer and UndefinedBehaviorSanitizer in them (FASTMARKET_SANITIZE
-in setup.py); the interpreter has not, so the sanitizers' libraries are loaded before it. Every process that a
-test starts inherits all this and writes what it finds into one directory: a report counts even if the test passed.
+The kernels in .make/sanitize have AddressSanitizer and UndefinedBehaviorSanitizer in them
+(FASTMARKET_SANITIZE in setup.py). The interpreter has not, so the sanitizers' libraries are loaded before it.
+Every process that a test starts inherits all this and writes what it finds into one directory: a report
+counts even if the test passed.
 """
 
 from __future__ import annotations
@@ -75,10 +76,10 @@ def libraries() -> list[str]:
 
 def environment(built: Path, reports: Path) -> dict[str, str]:
     """Of processes that load the kernels below `built` and write reports into the directory `reports`."""
-    # detect_leaks: CPython keeps what it made at import until the process ends, which is no leak of the kernels.
+    # detect_leaks: CPython keeps what it made at import until the process ends; the kernels leak none of it.
     # allocator_may_return_null: what asks for too much gets a MemoryError, as without a sanitizer.
-    # Beside AddressSanitizer's library that of the other writes to stderr alone, which a test may have taken away:
-    # its function that names the file resolves to the former's. So it aborts, and the former reports the abort.
+    # UndefinedBehaviorSanitizer's message may go to stderr alone, which a test may have taken away: its call
+    # that names the file goes to the other library. So it aborts, and the other reports the abort.
     log = f"log_path={reports}/report"
     return {
         **os.environ,
