@@ -17,7 +17,7 @@ from fastmarket.offers.wire.messages import Ack, StoreRequest, decode_request, e
 from tests.virtual.values import addr_of, peer_info_of
 
 if TYPE_CHECKING:
-    from tests.vopr.machine import Life
+    from tests.vopr.life import Life
 
 FALSE_PEERS = 20
 MAX_REMEMBERED = 64

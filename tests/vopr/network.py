@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
 from fastmarket.core.events import PeerUnreachable
 from fastmarket.errors import PeerFault
-from fastmarket.formats.choice import FailureKind
+from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.kad.events import SendRequest
 
 if TYPE_CHECKING:
-    from tests.vopr.machine import Life, Machine
+    from tests.vopr.life import Life
+    from tests.vopr.machine import Machine
     from tests.vopr.world import World
 
 LATENCY_S = (0.002, 0.060)  # one way
@@ -127,7 +129,7 @@ class Exchange:
         world.network.arrived += 1
         again = world.network.again()
         if again is not None:
-            world.after(again, lambda: life.answer(sender.peer_id, choice.protocol, choice.payload))
+            world.after(again, lambda: self._arrive_again(life, choice))
         try:
             reply = life.answer(sender.peer_id, choice.protocol, choice.payload)
         except PeerFault:
@@ -137,6 +139,10 @@ class Exchange:
         back = world.network.delay(target.number, sender.number)
         if payload is not None and back is not None:
             world.after(back, lambda: self.succeed(choice.protocol, payload))
+
+    def _arrive_again(self, life: Life, choice: Choice) -> None:
+        with suppress(PeerFault):  # of this answer nothing is heard
+            life.answer(self._sender.peer_id, choice.protocol, choice.payload)
 
     def succeed(self, protocol: str, payload: bytes) -> None:
         """The reply has come."""

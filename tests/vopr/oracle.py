@@ -15,7 +15,8 @@ from tests.core.test_crashes import acknowledgements, content
 from tests.virtual.ledger import Asked, Ledger
 
 if TYPE_CHECKING:
-    from tests.vopr.machine import Life, Machine
+    from tests.vopr.life import Life
+    from tests.vopr.machine import Machine
     from tests.vopr.world import World
 
 USER = b"u"

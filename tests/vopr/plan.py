@@ -195,8 +195,8 @@ def small_plan_of(seed: int) -> Plan:
 
 
 def plan_of(seed: int) -> Plan:
-    """The plan of a seed: episodes of some commands and faults that come together at a few machines, and quiet
-    in between. Most runs have many in few hours, some last for days: offers are renewed, tombstones end."""
+    """The plan of a seed: episodes of commands and faults that come together at a few machines, and quiet in
+    between. Most runs have many in few hours, some last for days: renewals, ends of tombstones."""
     random = Random(f"plan {seed}")
     machines = random.choice((3, 4, 5, 6, 7, 8)) if random.random() < 0.9 else random.randint(9, 16)
     is_long = random.random() < 0.12

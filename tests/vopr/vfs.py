@@ -11,11 +11,32 @@ import ctypes
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_double, c_int, c_int64, c_void_p, sizeof
+from ctypes import POINTER, c_char_p, c_int, c_void_p, sizeof
 from functools import wraps
 from typing import Any
 
 from tests.vopr.disk import DiskFault, Fault, Inode, PowerCut, VirtualDisk
+from tests.vopr.vfs_types import (
+    ACCESS,
+    BARRIER,
+    CLOSE,
+    CONTROL,
+    DELETE,
+    FLAG,
+    FULL_PATH,
+    GET_FLAG,
+    GET_SIZE,
+    MAP,
+    OPEN,
+    RANDOMNESS,
+    READ,
+    SHM_LOCK,
+    SIZE,
+    SLEEP,
+    File,
+    Methods,
+    Vfs,
+)
 
 OK, BUSY, IOERR, NOTFOUND, FULL, CANTOPEN = 0, 5, 10, 12, 13, 14
 IOERR_READ, IOERR_SHORT_READ, IOERR_WRITE, IOERR_FSYNC = (IOERR | one << 8 for one in (1, 2, 3, 4))
@@ -33,83 +54,6 @@ UNLOCK, LOCK, SHARED, EXCLUSIVE = 1, 2, 4, 8  # of the shared memory
 LOCK_SHARED, LOCK_RESERVED, LOCK_PENDING, LOCK_EXCLUSIVE = 1, 2, 3, 4  # of the file
 POWERSAFE_OVERWRITE = 0x1000  # as SQLite's own VFS has it: bytes beside those written stay what they are
 MAX_PATH = 512
-
-
-class _Vfs(Structure):
-    pass
-
-
-_ptr = c_void_p
-_OPEN = CFUNCTYPE(c_int, _ptr, c_void_p, _ptr, c_int, POINTER(c_int))
-_DELETE = CFUNCTYPE(c_int, _ptr, c_char_p, c_int)
-_ACCESS = CFUNCTYPE(c_int, _ptr, c_char_p, c_int, POINTER(c_int))
-_FULL_PATH = CFUNCTYPE(c_int, _ptr, c_char_p, c_int, _ptr)
-_RANDOMNESS = CFUNCTYPE(c_int, _ptr, c_int, _ptr)
-_SLEEP = CFUNCTYPE(c_int, _ptr, c_int)
-_TIME = CFUNCTYPE(c_int, _ptr, POINTER(c_double))
-_TIME_64 = CFUNCTYPE(c_int, _ptr, POINTER(c_int64))
-_Vfs._fields_ = [
-    ("version", c_int),
-    ("file_bytes", c_int),
-    ("max_path", c_int),
-    ("next", c_void_p),
-    ("name", c_char_p),
-    ("app_data", c_void_p),
-    ("open", _OPEN),
-    ("delete", _DELETE),
-    ("access", _ACCESS),
-    ("full_path", _FULL_PATH),
-    ("dl_open", c_void_p),
-    ("dl_error", c_void_p),
-    ("dl_sym", c_void_p),
-    ("dl_close", c_void_p),
-    ("randomness", _RANDOMNESS),
-    ("sleep", _SLEEP),
-    ("current_time", _TIME),
-    ("last_error", c_void_p),
-    ("current_time_64", _TIME_64),
-    ("set_system_call", c_void_p),
-    ("get_system_call", c_void_p),
-    ("next_system_call", c_void_p),
-]
-_CLOSE = CFUNCTYPE(c_int, _ptr)
-_READ = CFUNCTYPE(c_int, _ptr, _ptr, c_int, c_int64)
-_SIZE = CFUNCTYPE(c_int, _ptr, c_int64)
-_FLAG = CFUNCTYPE(c_int, _ptr, c_int)
-_GET_SIZE = CFUNCTYPE(c_int, _ptr, POINTER(c_int64))
-_GET_FLAG = CFUNCTYPE(c_int, _ptr, POINTER(c_int))
-_CONTROL = CFUNCTYPE(c_int, _ptr, c_int, _ptr)
-_MAP = CFUNCTYPE(c_int, _ptr, c_int, c_int, c_int, POINTER(_ptr))
-_SHM_LOCK = CFUNCTYPE(c_int, _ptr, c_int, c_int, c_int)
-_BARRIER = CFUNCTYPE(None, _ptr)
-
-
-class _Methods(Structure):
-    _fields_ = (
-        ("version", c_int),
-        ("close", _CLOSE),
-        ("read", _READ),
-        ("write", _READ),
-        ("truncate", _SIZE),
-        ("sync", _FLAG),
-        ("size", _GET_SIZE),
-        ("lock", _FLAG),
-        ("unlock", _FLAG),
-        ("reserved", _GET_FLAG),
-        ("control", _CONTROL),
-        ("sector", _CLOSE),
-        ("characteristics", _CLOSE),
-        ("shm_map", _MAP),
-        ("shm_lock", _SHM_LOCK),
-        ("shm_barrier", _BARRIER),
-        ("shm_unmap", _FLAG),
-    )
-
-
-class _File(Structure):
-    """What SQLite keeps for an open file."""
-
-    _fields_ = (("methods", POINTER(_Methods)), ("number", c_int64))
 
 
 class _Open:
@@ -132,7 +76,7 @@ class _Open:
 def _library() -> ctypes.CDLL:
     """The one that the `sqlite3` module is linked to."""
     found = ctypes.CDLL(_sqlite3.__file__)
-    found.sqlite3_vfs_find.restype = POINTER(_Vfs)
+    found.sqlite3_vfs_find.restype = POINTER(Vfs)
     found.sqlite3_vfs_find.argtypes = [c_char_p]
     found.sqlite3_vfs_register.argtypes = [c_void_p, c_int]
     return found
@@ -170,35 +114,35 @@ class FaultyVfs:
         self._library = _library()
         self._real = self._library.sqlite3_vfs_find(None)
         real = self._real.contents
-        vfs = self._vfs = _Vfs.from_buffer_copy(real)
+        vfs = self._vfs = Vfs.from_buffer_copy(real)
         vfs.version = min(real.version, 2)
-        vfs.file_bytes = max(sizeof(_File), real.file_bytes)
+        vfs.file_bytes = max(sizeof(File), real.file_bytes)
         vfs.max_path = MAX_PATH
         vfs.name = self._name = b"fastmarket-vopr"
-        vfs.open = _OPEN(self._open)
-        vfs.delete = _DELETE(self._delete)
-        vfs.access = _ACCESS(self._access)
-        vfs.full_path = _FULL_PATH(self._full_path)
-        vfs.randomness = _RANDOMNESS(self._randomness)
-        vfs.sleep = _SLEEP(lambda _vfs, micros: micros)
-        self._methods = _Methods(
+        vfs.open = OPEN(self._open)
+        vfs.delete = DELETE(self._delete)
+        vfs.access = ACCESS(self._access)
+        vfs.full_path = FULL_PATH(self._full_path)
+        vfs.randomness = RANDOMNESS(self._randomness)
+        vfs.sleep = SLEEP(lambda _vfs, micros: micros)
+        self._methods = Methods(
             2,
-            _CLOSE(self._close),
-            _READ(self._read),
-            _READ(self._write),
-            _SIZE(self._truncate),
-            _FLAG(self._sync),
-            _GET_SIZE(self._size),
-            _FLAG(self._lock),
-            _FLAG(self._unlock),
-            _GET_FLAG(self._reserved),
-            _CONTROL(lambda *_: NOTFOUND),
-            _CLOSE(lambda _: 512),
-            _CLOSE(lambda _: POWERSAFE_OVERWRITE),
-            _MAP(self._shm_map),
-            _SHM_LOCK(self._shm_lock),
-            _BARRIER(lambda _: None),
-            _FLAG(self._shm_unmap),
+            CLOSE(self._close),
+            READ(self._read),
+            READ(self._write),
+            SIZE(self._truncate),
+            FLAG(self._sync),
+            GET_SIZE(self._size),
+            FLAG(self._lock),
+            FLAG(self._unlock),
+            GET_FLAG(self._reserved),
+            CONTROL(lambda *_: NOTFOUND),
+            CLOSE(lambda _: 512),
+            CLOSE(lambda _: POWERSAFE_OVERWRITE),
+            MAP(self._shm_map),
+            SHM_LOCK(self._shm_lock),
+            BARRIER(lambda _: None),
+            FLAG(self._shm_unmap),
         )
 
     @contextmanager
@@ -238,7 +182,7 @@ class FaultyVfs:
         disk, base = self._disk(path)
         if disk is None:
             return int(self._real.contents.open(ctypes.cast(self._real, c_void_p), name, file, flags, out))
-        made = _File.from_address(file)
+        made = File.from_address(file)
         made.methods = None
         try:
             inode = disk.open(base, create=bool(flags & OPEN_CREATE))
@@ -294,12 +238,12 @@ class FaultyVfs:
     # --- one file
 
     def _at(self, file: int) -> _Open:
-        opened = self._files[_File.from_address(file).number]
+        opened = self._files[File.from_address(file).number]
         opened.check()
         return opened
 
     def _close(self, file: int) -> int:
-        number = _File.from_address(file).number
+        number = File.from_address(file).number
         opened = self._files.pop(number, None)
         if opened is not None and opened.life == opened.disk.life:
             opened.inode.locks.pop(number, None)
@@ -351,7 +295,7 @@ class FaultyVfs:
 
     @_coded
     def _lock(self, file: int, level: int) -> int:
-        number = _File.from_address(file).number
+        number = File.from_address(file).number
         locks = self._at(file).inode.locks
         others = max((held for other, held in locks.items() if other != number), default=0)
         if level == LOCK_SHARED and others >= LOCK_PENDING:
@@ -367,7 +311,7 @@ class FaultyVfs:
 
     @_coded
     def _unlock(self, file: int, level: int) -> int:
-        self._at(file).inode.locks[_File.from_address(file).number] = level
+        self._at(file).inode.locks[File.from_address(file).number] = level
         return OK
 
     @_coded
@@ -390,7 +334,7 @@ class FaultyVfs:
 
     @_coded
     def _shm_lock(self, file: int, first: int, count: int, flags: int) -> int:
-        number = _File.from_address(file).number
+        number = File.from_address(file).number
         locks = self._at(file).inode.shared_locks
         slots = range(first, first + count)
         if flags & UNLOCK:
@@ -407,7 +351,7 @@ class FaultyVfs:
 
     @_coded
     def _shm_unmap(self, file: int, delete: int) -> int:
-        number = _File.from_address(file).number
+        number = File.from_address(file).number
         inode = self._at(file).inode
         inode.shared_locks = {key: held for key, held in inode.shared_locks.items() if key[1] != number}
         if delete and not inode.shared_locks:
