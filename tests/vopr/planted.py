@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import inf
 from typing import Any
 
@@ -16,7 +17,6 @@ from fastmarket.kad.records import put_job
 from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.model import offer as offers
 from fastmarket.storage.database import OfferDatabase
-from fastmarket.storage.journal import Journal
 from fastmarket.storage.unwritten import Unwritten
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -91,17 +91,8 @@ def a_timer_is_not_armed_after_an_error(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(NodeCore, "next_timer", next_timer)
 
 
-def the_journal_stops_after_an_error(patch: pytest.MonkeyPatch) -> None:
-    def written(self: Journal, task: Any) -> None:
-        self._writing = None
-        if not self._closing and not self._failing and self._waiting:
-            self._begin()
-
-    async def look(self: Journal) -> None:
-        """Nothing."""
-
-    patch.setattr(Journal, "_written", written)
-    patch.setattr(Journal, "_look", look)
+def a_failed_write_is_not_repeated(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Unwritten, "own_of", lambda self, failed: None)
 
 
 def a_quorum_is_one(patch: pytest.MonkeyPatch) -> None:
@@ -125,18 +116,26 @@ def a_newer_version_of_ours_is_not_taken_over(patch: pytest.MonkeyPatch) -> None
     patch.setattr(Reprovider, "on_newer", lambda self, offer, now: None)
 
 
-PLANTED: Mapping[str, Plant] = {
-    plant.__name__: plant
-    for plant in (
-        acknowledged_before_it_is_on_disk,
-        acknowledged_before_it_is_synced,
-        a_withdrawal_is_forgotten_by_a_restart,
-        a_dead_slot_is_forgotten_by_a_restart,
-        a_seq_is_what_the_clock_says,
-        a_timer_is_not_armed_after_an_error,
-        the_journal_stops_after_an_error,
-        a_quorum_is_one,
-        a_failed_storer_counts,
-        a_newer_version_of_ours_is_not_taken_over,
+@dataclass(frozen=True)
+class Planted:
+    """`put` puts a fault into the product for a test; `seed`: of a small plan that shows it."""
+
+    put: Plant
+    seed: int
+
+
+PLANTED: Mapping[str, Planted] = {
+    planted.put.__name__: planted
+    for planted in (
+        Planted(acknowledged_before_it_is_on_disk, 2),
+        Planted(acknowledged_before_it_is_synced, 1),
+        Planted(a_withdrawal_is_forgotten_by_a_restart, 4),
+        Planted(a_dead_slot_is_forgotten_by_a_restart, 4),
+        Planted(a_seq_is_what_the_clock_says, 11),
+        Planted(a_timer_is_not_armed_after_an_error, 8),
+        Planted(a_failed_write_is_not_repeated, 11),
+        Planted(a_quorum_is_one, 1),
+        Planted(a_failed_storer_counts, 1),
+        Planted(a_newer_version_of_ours_is_not_taken_over, 4),
     )
 }
