@@ -127,9 +127,9 @@ class Planted:
 PLANTED: Mapping[str, Planted] = {
     planted.put.__name__: planted
     for planted in (
-        Planted(acknowledged_before_it_is_on_disk, 2),
+        Planted(acknowledged_before_it_is_on_disk, 18),
         Planted(acknowledged_before_it_is_synced, 1),
-        Planted(a_withdrawal_is_forgotten_by_a_restart, 4),
+        Planted(a_withdrawal_is_forgotten_by_a_restart, 2),
         Planted(a_dead_slot_is_forgotten_by_a_restart, 4),
         Planted(a_seq_is_what_the_clock_says, 11),
         Planted(a_timer_is_not_armed_after_an_error, 8),
