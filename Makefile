@@ -3,6 +3,7 @@
 #   make test               lint, types, layers, all tests, one process of tests a core; the types beside them
 #   make unit PYTEST_ARGS="-n 0 tests/unit/libp2p"   tests alone, some of them, in one process
 #   make chaos              a server killed 100 times while it registers: nothing acknowledged is lost
+#   make vopr [SEEDS=100-200]  whole nodes in virtual time on disks and networks that fail: nothing acknowledged is lost
 #   make bench              every benchmark, each beside its ceiling; JSON in .make/bench.json
 #   make bench-short        a part of them, judged by the ratios of bench/results/ratios.json
 #   make bench-peers [ONLY=go,js]  side by side with other implementations; JSON and plot in bench/results
@@ -26,7 +27,7 @@ PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
-.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos interop proto docs wheel clean
+.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos vopr interop proto docs wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -136,6 +137,10 @@ sim: compiled
 
 chaos: build
 	@FASTMARKET_CHAOS_ROUNDS=100 $(BIN)/python -m pytest -q tests/e2e/test_durability.py
+
+# VOPR_ARGS="--seconds 600" for all seeds that fit into ten minutes of CPU, --raises for the traceback of an exception.
+vopr: build
+	@$(BIN)/python -m tests.vopr $(or $(SEEDS),1-200) $(VOPR_ARGS)
 
 interop: build
 	@$(BIN)/python interop/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ROWS),--rows "$(ROWS)")

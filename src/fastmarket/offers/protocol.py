@@ -206,7 +206,10 @@ class OfferProtocol:
             if key is not None and store.would_refuse(source, key, len(envelope)):
                 return self._counted(Ack.FULL, why)
         try:
-            return self._counted(store.add(self.verifier.open(envelope, now), now, source=source), why)
+            offer = self.verifier.open(envelope, now)
+            ack = store.add(offer, now, source=source)
+            self._look_for_own((offer,), (ack,), now)
+            return self._counted(ack, why)
         except OfferRefused as refused:
             return self._on_refused(sender, refused, why)
 
@@ -219,13 +222,24 @@ class OfferProtocol:
         offers = [one for one in opened if isinstance(one, Offer)]
         if len(offers) == len(opened):
             acks = self.store.add_batch(offers, now, source=source)
+            self._look_for_own(offers, acks, now)
             return acks if acks.count(Ack.STORED) == len(acks) else [self._counted(ack, why) for ack in acks]
-        return [
-            self._counted(self.store.add(alone(one), now, source=source), why)
-            if isinstance(one, Offer)
-            else self._on_refused(sender, one, why)
-            for one in opened
-        ]
+        acks = []
+        for one in opened:
+            if isinstance(one, Offer):
+                ack = self.store.add(alone(one), now, source=source)
+                self._look_for_own((one,), (ack,), now)
+                acks.append(self._counted(ack, why))
+            else:
+                acks.append(self._on_refused(sender, one, why))
+        return acks
+
+    def _look_for_own(self, offers: Sequence[Offer], acks: Sequence[Ack], now: float) -> None:
+        """One provider signed all of them; if that is this node, see `Reprovider.on_newer`."""
+        if offers[0].provider == self._identity.peer_id:
+            for offer, ack in zip(offers, acks, strict=True):
+                if ack is Ack.STORED:
+                    self.own.on_newer(offer, now)
 
     def _counted(self, ack: Ack, why: list[Refusal]) -> Ack:
         """`why` gets a reason for each ack that is to have one."""

@@ -205,6 +205,18 @@ class Reprovider:
             own[key] = _Own(offer, _State.WAITING, due, where)
             heapq.heappush(dues, (due, key))
 
+    def on_newer(self, offer: Offer, now: float) -> None:
+        """Another node brought a version of ours, and the store took it: an earlier run gave it away and was
+        killed before it was on disk. It is the current version now, and later ones have to outrank it."""
+        self.seq_floor = max(self.seq_floor, offer.seq)
+        key = offer.key
+        own = self._own.get(key)
+        if own is None or not offer.replaces(own.offer):
+            return
+        self._withdrawn += offer.withdrawn - own.offer.withdrawn
+        own.offer, own.state, own.failures = offer, _State.WAITING, 0
+        self._schedule(key, own, now + self._config.retry_first_s)
+
     def take_stale(self) -> list[Offer]:
         """Restored versions that a later one supersedes. Called when everything has been restored."""
         stale, self._stale = self._stale, []
