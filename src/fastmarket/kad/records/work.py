@@ -16,12 +16,12 @@ from typing import Final
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.kad.records.shares import Source
 
-SIGNATURE_US: Final = 60
-"""One Ed25519 verification with its envelope (`bench/bench_offers.py`)."""
+SIGNATURE_US: Final = 100
+"""One Ed25519 verification, reading what is signed, and putting it into a store in the place of another."""
 PLACE_US: Final = 8
-"""Putting one offer into a store, and out again when another displaces it."""
-FORGED_FACTOR: Final = 8
-"""What cannot be stored after all counts so many times: no honest peer passes on what is wrongly signed."""
+"""One offer of a batch in addition: to hash, read, put in, and displace again."""
+FORGED_FACTOR: Final = 32
+"""What is wrongly signed counts so many times: no honest peer passes it on, and it costs a check to refuse."""
 
 MEMORY_S: Final = 10.0
 """Work counts for 1/e after so long. A burst may take as much of a core as the share allows in that time."""
