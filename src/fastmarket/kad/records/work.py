@@ -21,7 +21,7 @@ SIGNATURE_US: Final = 100
 PLACE_US: Final = 8
 """One offer of a batch in addition: to hash, read, put in, and displace again."""
 FORGED_FACTOR: Final = 32
-"""What is wrongly signed counts so many times: no honest peer passes it on, and it costs a check to refuse."""
+"""What is wrongly signed counts so many times: no honest peer passes it on, and refusing costs a check."""
 
 MEMORY_S: Final = 10.0
 """Work counts for 1/e after so long. A burst may take as much of a core as the share allows in that time."""
