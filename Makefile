@@ -5,6 +5,7 @@
 #   make chaos              a server killed 100 times while it registers: nothing acknowledged is lost
 #   make vopr [SEEDS=100-200]  whole nodes in virtual time on disks and networks that fail: nothing acknowledged is lost
 #   make bench              every benchmark, each beside its ceiling; JSON in .make/bench.json
+#   make flood              what a flood of STOREs costs a node, and honest offers meanwhile and after
 #   make bench-short        a part of them, judged by the ratios of bench/results/ratios.json
 #   make bench-peers [ONLY=go,js]  side by side with other implementations; JSON and plot in bench/results
 #   make interop [ONLY=go,js] [ROWS=ping,echo-*]   other libp2p implementations that can be built here
@@ -27,7 +28,7 @@ PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
-.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos vopr interop proto docs wheel clean
+.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos vopr flood interop proto docs wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -86,6 +87,9 @@ bench-get: build
 
 loopback: build
 	@$(BIN)/python -m bench.loopback
+
+flood: build
+	@$(BIN)/python -m bench.flood --json bench/results/flood.json
 
 # The same sources, by mypyc, in a copy of the package: beside the sources a change to one would go unnoticed.
 # Some two minutes. PYTHONPATH=.make/compiled runs anything with it.

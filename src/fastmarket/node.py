@@ -198,7 +198,8 @@ class Node(Live):
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config
-        service = MarketService(self.market, config.market, now=self.dht.now)
+        history = None if self._fetching is None else self._fetching.fetcher.history
+        service = MarketService(self.market, config.market, now=self.dht.now, history=history)
         observer = None if metrics is None else metrics.call_ended
         shop = None if self._selling is None else self._selling.shop
         fetching = self._fetching

@@ -70,7 +70,7 @@ async def fetching(
     fetcher = Fetcher(config.fetching, config.holders, host.run_queue, sources, history)
     saver = None if file is None else HolderSaver(file, history, lambda: fetcher.totals.ended)
     try:
-        yield Fetching(fetcher, Prober(dialer, config.holders, host.clock), bitswap)
+        yield Fetching(fetcher, Prober(dialer, config.holders, host.clock, history), bitswap)
         await fetcher.close()
     finally:
         if saver is not None:

@@ -125,6 +125,9 @@ class KadConfig:
     max_value_bytes: int = 10 * 1024  # leaves 5 KiB of a 16 KiB reply for closer peers
     max_records: int = 16_384  # values stored for others
     max_record_store_bytes: int = 64 * 1024 * 1024  # their keys and values together
+    # Of one core, for verifying values that strangers want stored; short bursts may take more. Where it is
+    # used up, address blocks and senders that caused most of it are refused
+    max_work_share: float = 0.1
     max_provider_records: int = 65_536  # (key, provider) pairs stored for others, some 500 bytes each
     max_providers_per_key: int = 64  # beyond it the oldest announcement is dropped; rust holds 20
     # Cached answers; some 8 KiB for 20 offers, 13 if requested often: 300 contents
