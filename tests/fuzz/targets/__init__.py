@@ -1,0 +1,8 @@
+"""The table of targets. A new module is one line here."""
+
+from __future__ import annotations
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import formats
+
+TARGETS: tuple[Target, ...] = (*formats.TARGETS,)
