@@ -100,12 +100,13 @@ class Loop:
     def _feeder(self, fast: ModuleType) -> Callable[[int], None]:
         """Many at a time in C; one that is new, or odd, is fed again here and judged."""
         target, counts, mutator = self.target, self.counts, self._mutator
+        make = mutator if isinstance(mutator, fast.FastMutator) else mutator.next
         drive = fast.Drive(target.check, target.faults, target.max_cpu_s, self._marks, self._last.view)
 
         def feed(left: int) -> None:
             alive()
             sampling.every = False
-            odd = drive.run(mutator, min(BATCH, left), way, size_mark)
+            odd = drive.run(make, min(BATCH, left), way, size_mark)
             accepted, refused = drive.take()
             counts.accepted += accepted
             counts.refused.update(refused)

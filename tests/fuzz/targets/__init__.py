@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import formats, kad, offers
+from tests.fuzz.targets import formats, kad, network, offers
 
-TARGETS: tuple[Target, ...] = (*formats.TARGETS, *kad.TARGETS, *offers.TARGETS)
+TARGETS: tuple[Target, ...] = (*formats.TARGETS, *kad.TARGETS, *offers.TARGETS, *network.TARGETS)
