@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -72,25 +72,40 @@ class Loop:
                 max_kept=MAX_CORPUS,
             )
 
-    def run(self, inputs: int, seconds: float = float("inf")) -> Counts:
-        """So many inputs, or as many as the time allows. The seeds themselves come first."""
+    def run(
+        self,
+        inputs: int,
+        seconds: float = float("inf"),
+        corpus: Sequence[bytes] = (),
+        *,
+        to_first: bool = False,
+    ) -> Counts:
+        """So many inputs, or as many as the time allows, or until something is found (`to_first`). The seeds
+        themselves come first, and `corpus`."""
         counts, end, began = self.counts, time.monotonic() + seconds, time.process_time()
         feed = self._feed_one if self._fast is None else self._feeder(self._fast)
         self._renew()
         with watching():
-            for data in self._seeds[:inputs]:
+            for data in [*self._seeds, *corpus][:inputs]:
                 self._feed(data)
             while counts.inputs < inputs and time.monotonic() < end:
+                if to_first and counts.findings:
+                    break
                 feed(inputs - counts.inputs)
         counts.seconds = time.process_time() - began
         return counts
 
     def feed(self, many: Iterable[bytes]) -> Counts:
-        """Given inputs: of another fuzzer, or of earlier findings."""
+        """Given inputs: of earlier findings."""
+        self._renew()
         with watching():
             for data in many:
-                self._feed(data)
+                self.feed_one(data)
         return self.counts
+
+    def feed_one(self, data: bytes) -> None:
+        """An input of another fuzzer, which notices by itself what hangs."""
+        self._feed(data)
 
     def _feed_one(self, left: int) -> None:
         if self.target.reset is not None and self.counts.inputs % self.target.reset_every == 0:

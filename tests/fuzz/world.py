@@ -132,18 +132,25 @@ class World:
 class Worlds:
     """The world that a target's inputs go to: `check`, `after` and `reset` of a `Target`."""
 
-    def __init__(self, feed: Callable[[World, bytes], object]) -> None:
+    def __init__(self, feed: Callable[[World, bytes], object], look_every: int = LOOK_EVERY) -> None:
         """`feed(world, data)` is what the hostile peer does with an input; it raises PeerFault if refused."""
         self._feed = feed
-        self._world = World()
+        self._look_every = look_every
+        self._made: World | None = None
         self._fed: list[bytes] = []  # since the last look at all
         self._count = 0
         self._by_days = False  # a day had to pass for something to show
 
     def reset(self) -> None:
         """A new network."""
-        self._world = World()
+        self._made = None
         self._fed, self._count = [], 0
+
+    @property
+    def _world(self) -> World:
+        if self._made is None:
+            self._made = World()
+        return self._made
 
     def check(self, data: bytes) -> object:
         """Feeds one input."""
@@ -160,12 +167,12 @@ class Worlds:
             fed, alone = self._fed, self._count == 1
             self.reset()
             raise NoLongerWorks(data if alone else self._blame(fed), error) from error
-        if self._count % LOOK_EVERY == 0:
+        if self._count % self._look_every == 0:
             self._fed = []
 
     def _look(self, world: World, count: int) -> None:
         world.answers()
-        if count == 1 or count % LOOK_EVERY == 0:
+        if count == 1 or count % self._look_every == 0:
             world.works()
         if count % DAY_EVERY == 0 or (count == 1 and self._by_days):
             self._by_days = True
