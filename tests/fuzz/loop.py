@@ -12,12 +12,13 @@ from typing import Final
 from tests.fuzz.counts import Counts, Finding
 from tests.fuzz.judge import Kind, alive, is_large, is_slow, judge, size_mark, watching, way
 from tests.fuzz.mutate import MAX_CORPUS, WORDS, Maker, Mutator, words_of
-from tests.fuzz.shrink import shrink
+from tests.fuzz.shrink import MAX_STEPS, shrink
 from tests.fuzz.target import Shape, Target, sampling
 
 MEMORY_EVERY: Final = 512  # inputs; one of so many is measured, and each that comes to a new outcome
 MAX_FINDINGS: Final = 32  # of a target; more are of the same kinds
 MAX_MARKS: Final = 4096  # beyond it, new outcomes are the entry's own figures, not ways through it
+MAX_SLOW_STEPS: Final = 60  # of shrinking what takes long, three times each
 BATCH: Final = 2000  # inputs fed in C before the clock is looked at
 LENGTH_BYTES: Final = 4
 SHAPES_IN_C: Final = frozenset({Shape.BYTES, Shape.PROTOBUF, *WORDS})
@@ -175,7 +176,8 @@ class Loop:
         if known is not None:
             known.times += 1
         elif len(self._found) < MAX_FINDINGS:
-            short = shrink(data, still) if kind is not Kind.HANGS and still(data) else data
+            steps = MAX_SLOW_STEPS if kind is Kind.SLOW else MAX_STEPS
+            short = shrink(data, still, steps) if kind is not Kind.HANGS and still(data) else data
             found = Finding(kind.value, what, short.hex(), self.seed, self.counts.inputs)
             self._found[key] = found
             self.counts.findings.append(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -19,11 +20,12 @@ from tests.fuzz.shrink import shrink
 from tests.fuzz.target import Shape, Target, agree, is_sampled, round_trips, sampling
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.workers import Work, run_all
-from tests.fuzz.world import World, Worlds
+from tests.fuzz.world import DAY_AT, World, Worlds
 
 SEED = 20260101
 INPUTS = 150  # of a target in C or Python; a minute of CPU for all
-COSTLY_INPUTS = 40  # of a whole node, or of an entry that may take long
+WHOLE_INPUTS = 40  # of a whole node: a day passes
+SLOW_INPUTS = 8  # of an entry that may take long
 MAX_CPU_S = 0.05
 SEEDS = [b"\x01\x02abc", b"\x0a\x03abc\x10\x05"]
 
@@ -31,8 +33,8 @@ SEEDS = [b"\x01\x02abc", b"\x0a\x03abc\x10\x05"]
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_nothing_is_found(target: Target) -> None:
     loop = Loop(target, SEED)
-    is_costly = target.after is not None or target.max_cpu_s > MAX_CPU_S
-    counts = loop.run(COSTLY_INPUTS if is_costly else INPUTS)
+    is_slow = target.max_cpu_s > MAX_CPU_S
+    counts = loop.run(SLOW_INPUTS if is_slow else INPUTS if target.after is None else WHOLE_INPUTS)
     assert not counts.findings, "\n".join(f"{one.what}: {one.hex}" for one in counts.findings)
     assert counts.accepted, "not even a valid input is accepted: the target is broken"
     assert counts.inputs == counts.accepted + sum(counts.refused.values())
@@ -185,7 +187,26 @@ def test_an_earlier_input_is_blamed() -> None:
     assert getattr(found.value, "culprit", None) == b"bad"
 
 
-def test_a_process_that_dies_is_told_with_its_input(tmp_path, monkeypatch) -> None:
+def test_what_shows_after_a_day_is_blamed() -> None:
+    """An input that lets the node fail hours later: no probe before that sees it."""
+
+    def feed(world: World, data: bytes) -> object:
+        if data == b"bad":
+            world.net.after(20 * 3600.0, world.node.core.responders.clear)
+        return None
+
+    worlds = Worlds(feed)
+    inputs = [*(b"%d" % number for number in range(DAY_AT - 2)), b"bad"]
+    for data in inputs:
+        worlds.check(data)
+        worlds.after(data)
+    worlds.check(b"last")
+    with pytest.raises(AssertionError) as found:
+        worlds.after(b"last")
+    assert getattr(found.value, "culprit", None) == b"bad"
+
+
+def test_a_process_that_dies_is_told_with_its_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A target is a process of its own; the latest input outlives it."""
     target = next(one for one in TARGETS if one.name == "ping")
     monkeypatch.setattr("tests.fuzz.workers.sys.executable", "/bin/false")
@@ -246,7 +267,7 @@ def test_a_twin_is_compared_on_a_sample_alone_when_inputs_are_many() -> None:
     assert all(map(is_sampled, inputs))
 
 
-def test_counts_are_kept_and_shown(tmp_path) -> None:
+def test_counts_are_kept_and_shown(tmp_path: Path) -> None:
     counts = Counts("a-target", "an.entry", True, inputs=5, accepted=2, seconds=0.5)
     counts.refused.update(PeerFault=3)
     counts.findings.append(Finding("raised", "KeyError", "6162", 1, 4))

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import formats, kad, network, offers
+from tests.fuzz.targets import formats, kad, network, offers, streams
 
-TARGETS: tuple[Target, ...] = (*formats.TARGETS, *kad.TARGETS, *offers.TARGETS, *network.TARGETS)
+TARGETS: tuple[Target, ...] = (
+    *formats.TARGETS,
+    *kad.TARGETS,
+    *offers.TARGETS,
+    *network.TARGETS,
+    *streams.TARGETS,
+)
