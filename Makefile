@@ -4,6 +4,7 @@
 #   make unit PYTEST_ARGS="-n 0 tests/unit/libp2p"   tests alone, some of them, in one process
 #   make chaos              a server killed 100 times while it registers: nothing acknowledged is lost
 #   make vopr [SEEDS=100-200]  whole nodes in virtual time on disks and networks that fail: nothing acknowledged is lost
+#   make fuzz [MINUTES=60] [TARGET=kad-request]   hostile bytes for every entry that takes them; see docs/how-to/fuzz.md
 #   make bench              every benchmark, each beside its ceiling; JSON in .make/bench.json
 #   make flood              what a flood of STOREs costs a node, and honest offers meanwhile and after
 #   make bench-short        a part of them, judged by the ratios of bench/results/ratios.json
@@ -28,7 +29,7 @@ PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
-.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos vopr flood interop proto docs wheel clean
+.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos vopr flood fuzz interop proto docs wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -145,6 +146,12 @@ chaos: build
 # VOPR_ARGS="--seconds 600" for all seeds that fit into ten minutes of CPU, --raises for the traceback of an exception.
 vopr: build
 	@$(BIN)/python -m tests.vopr $(or $(SEEDS),1-200) $(VOPR_ARGS)
+
+# A target is a process of its own; what is found is in .make/fuzz, and the exit status is 1.
+fuzz: build
+	@if $(BIN)/python -m pip install -q --no-build-isolation "atheris>=3" 2>/dev/null; then :; \
+	else echo "without atheris, which does not install here: inputs are not guided by coverage"; fi
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60) $(if $(TARGET),--target $(TARGET)) $(FUZZ_ARGS)
 
 interop: build
 	@$(BIN)/python interop/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ROWS),--rows "$(ROWS)")
