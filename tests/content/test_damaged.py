@@ -115,7 +115,7 @@ def test_what_a_damaged_page_has_is_told_to_whoever_asks(run: Run[bytes], tmp_pa
         with path.open("r+b") as raw:
             raw.seek((page - 1) * size)
             raw.write(bytes(size))
-        made.catalogue.database._reader.execute("PRAGMA shrink_memory")
+        made.catalogue.database.reader.execute("PRAGMA shrink_memory")
         with pytest.raises(NodeFault, match=FILE):
             made.catalogue.goods()
         path.write_bytes(whole)

@@ -114,8 +114,8 @@ class ContentDatabase:
                 self._check()
                 self._migrate()
                 check_cells(self._writer)
-                self._reader = self._connect()
-                self._reader.execute("PRAGMA query_only=1")
+                self.reader = self._connect()
+                self.reader.execute("PRAGMA query_only=1")
         except BaseException:
             self._writer.close()
             raise
@@ -146,12 +146,12 @@ class ContentDatabase:
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The rows of a query, for the event loop: no writer keeps it waiting. Raises NodeFault."""
         with self._faults("read"):
-            return self._reader.execute(query, parameters).fetchall()
+            return self.reader.execute(query, parameters).fetchall()
 
     def close(self) -> None:
         """Writes the log into the file."""
         with self._lock:
-            self._reader.close()
+            self.reader.close()
             self._writer.close()
 
     def _connect(self) -> sqlite3.Connection:
