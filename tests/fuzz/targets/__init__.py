@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import formats
+from tests.fuzz.targets import config, content, formats, storage
 
-TARGETS: tuple[Target, ...] = (*formats.TARGETS,)
+TARGETS: tuple[Target, ...] = (*formats.TARGETS, *config.TARGETS, *content.TARGETS, *storage.TARGETS)
