@@ -39,12 +39,13 @@ class Counts:
     kept: int = 0
     """Inputs that came to a new outcome."""
     seconds: float = 0.0
+    """Of CPU time, so that a busy machine does not matter."""
     slowest_ms: float = 0.0
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
-        """Inputs a second."""
+        """Inputs a second of CPU time."""
         return self.inputs / self.seconds if self.seconds else 0.0
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -15,8 +15,6 @@ from typing import Final
 
 from tests.fuzz.target import Target
 
-MAX_CPU_S: Final = 0.050
-"""CPU time of one input. A hundred such inputs a second would take five cores: more is a weapon."""
 MEMORY_FACTOR: Final = 20
 """Bytes at most for each byte of an input, beside `Target.spare_bytes`."""
 CONFIRMATIONS: Final = 3  # runs that all must be slow: a collection of garbage is not the input's fault
@@ -50,10 +48,38 @@ class Ending:
     mark: int
     """A number for the way it went: inputs with new ones are worth keeping."""
     cpu_s: float
+    culprit: bytes | None = None
+    """The input at fault, if that is an earlier one."""
+
+
+class _Pulse:
+    """Counts what has been done: a check during which it stands still hangs."""
+
+    count = 0
+
+
+def alive() -> None:
+    """Tells `watching` that this is no hang. For what takes long for good reasons."""
+    _Pulse.count += 1
 
 
 def judge(target: Target, data: bytes) -> Ending:
-    """Feeds one input, and sees how it ends; time is confirmed only by `is_slow`."""
+    """Feeds one input, and sees how it ends and what it leaves; time is confirmed only by `is_slow`."""
+    alive()
+    ending = _checked(target, data)
+    if target.after is None or ending.kind is Kind.HANGS:
+        return ending
+    try:
+        target.after(data)
+    except Hangs:
+        return Ending(Kind.HANGS, "what follows does not end", 0, ending.cpu_s)
+    except Exception as error:  # noqa: BLE001 - what is looked for
+        mark, culprit = way(error.__traceback__), getattr(error, "culprit", None)
+        return Ending(Kind.RAISED, describe(error), mark, ending.cpu_s, culprit)
+    return ending
+
+
+def _checked(target: Target, data: bytes) -> Ending:
     began = time.thread_time()
     try:
         result = target.check(data)
@@ -98,7 +124,7 @@ def describe(error: BaseException) -> str:
 
 def is_slow(target: Target, data: bytes) -> bool:
     """Whether an input takes too much CPU time each time, by a check that is new each time."""
-    return all(_fresh(target, data).cpu_s > MAX_CPU_S for _ in range(CONFIRMATIONS))
+    return all(_fresh(target, data).cpu_s > target.max_cpu_s for _ in range(CONFIRMATIONS))
 
 
 def taken_bytes(target: Target, data: bytes) -> int:
@@ -106,7 +132,7 @@ def taken_bytes(target: Target, data: bytes) -> int:
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        judge(target, data)
+        _checked(target, data)
         return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
@@ -125,17 +151,16 @@ def _fresh(target: Target, data: bytes) -> Ending:
 
 
 @contextmanager
-def watching(number: Callable[[], int]) -> Iterator[None]:
-    """Raises `Hangs` in a check that sees two ticks of CPU time; `number`: which input is under way. In the
-    main thread, and only in Python: the parent process ends a kernel that hangs."""
+def watching() -> Iterator[None]:
+    """Raises `Hangs` in a check that sees two ticks of CPU time. In the main thread, and only in Python: the
+    parent process ends a kernel that hangs."""
     seen = -1
 
     def tick(_signal: int, _frame: FrameType | None) -> None:
         nonlocal seen
-        now = number()
-        if now == seen:
+        if _Pulse.count == seen:
             raise Hangs
-        seen = now
+        seen = _Pulse.count
 
     before = signal.signal(signal.SIGPROF, tick)
     signal.setitimer(signal.ITIMER_PROF, HANG_TICK_S, HANG_TICK_S)

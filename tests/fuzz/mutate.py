@@ -1,11 +1,11 @@
-"""Inputs that are nearly valid: mutations of a target's seeds, and of inputs that came to a new outcome, by the
-shape of what the target reads."""
+"""Inputs that are nearly valid: mutations of a target's seeds, and of inputs that came to a new outcome, by
+the shape of what the target reads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from tests.fuzz.fields import Field, join, split, varint
 from tests.fuzz.target import Shape
@@ -53,6 +53,21 @@ MAX_CORPUS: Final = 512  # inputs that came to a new outcome; more repeat themse
 NESTING: Final = 5  # levels of messages that are looked into
 
 
+class Maker(Protocol):
+    """What makes inputs: `Mutator`, or `FastMutator` of `_fast.pyx`."""
+
+    def next(self) -> bytes:
+        """The next input."""
+
+    def keep(self, data: bytes) -> None:
+        """An input that came to a new outcome: others are made of it."""
+
+
+def words_of(shape: Shape) -> list[bytes]:
+    """The words of a format; empty if it has none."""
+    return [word.encode("utf-8", "surrogatepass") for word in WORDS.get(shape, ())]
+
+
 class Mutator:
     """An endless series of inputs, the same for the same seed and the same `keep` calls."""
 
@@ -61,7 +76,7 @@ class Mutator:
         self.corpus = [bytes(one) for one in seeds] or [b""]
         self._seeds = len(self.corpus)
         self._longest = longest
-        self._words = [word.encode("utf-8", "surrogatepass") for word in WORDS.get(shape, ())]
+        self._words = words_of(shape)
         self._of_shape: Callable[[bytes], bytes] = {
             Shape.PROTOBUF: self.message,
             Shape.VARINT_FRAMES: self.frames,

@@ -11,9 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
+from zlib import crc32
 
 T = TypeVar("T")
+SAMPLE: Final = 16
+"""A kernel is compared with its twin, which takes ten times as long, on one of so many inputs that are fed in
+C, and on all others."""
 
 
 class Shape(Enum):
@@ -50,14 +54,32 @@ class Target:
     shape: Shape
     first: bool = False
     """Whether it is one of the ten that strangers reach first, before anything of them is known."""
+    after: Callable[[bytes], None] | None = None
+    """Whether the node that got the input still works; runs after each `check`, whose time and memory alone
+    are judged. Raises AssertionError; its attribute `culprit`, if there is one, is the input at fault."""
     reset: Callable[[], None] | None = None
     """If `check` keeps state (a whole node): makes it new. Runs every `reset_every` inputs, before an input
     is confirmed, and before each step of shrinking it."""
     reset_every: int = 4096
     longest: int = 4096
     """Bytes of the longest input."""
+    max_cpu_s: float = 0.050
+    """CPU time of one input. A hundred such inputs a second would take five cores: more is a weapon."""
     spare_bytes: int = 256 << 10
     """What a check may take at its height beside `judge.MEMORY_FACTOR` x input: its own objects, its twin."""
+
+
+class _Sampling:
+    every = True
+
+
+sampling = _Sampling()
+"""`every` is set by the harness."""
+
+
+def is_sampled(data: bytes) -> bool:
+    """Whether to compare with what takes much longer than the entry itself."""
+    return sampling.every or crc32(data) % SAMPLE == 0
 
 
 def as_text(data: bytes) -> str:

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import config, content, formats, storage
+from tests.fuzz.targets import config, content, formats, kad, offers, storage
 
-TARGETS: tuple[Target, ...] = (*formats.TARGETS, *config.TARGETS, *content.TARGETS, *storage.TARGETS)
+TARGETS: tuple[Target, ...] = (
+    *formats.TARGETS,
+    *kad.TARGETS,
+    *offers.TARGETS,
+    *content.TARGETS,
+    *storage.TARGETS,
+    *config.TARGETS,
+)
