@@ -102,8 +102,22 @@ def options(data: bytes) -> object:
     return setting.parse(as_text(data[1:]))
 
 
-_OPTION_TEXTS = ("8080", "::1", "500kB", "/a:/b", "true", "0440", "0.5", "/x/y", "redis://h:1", "http://h:1/x",
-                 "a.b,c.d", f"/dns/a.b/tcp/5/p2p/{ED25519[0].peer_id}", "/ip4/0.0.0.0/tcp/1", "server")  # fmt: skip
+_OPTION_TEXTS = (
+    *(
+        "8080",
+        "::1",
+        "500kB",
+        "/a:/b",
+        "true",
+        "0440",
+        "0.5",
+        "/x/y",
+        "redis://h:1",
+        "http://h:1/x",
+        "a.b,c.d",
+    ),
+    *(f"/dns/a.b/tcp/5/p2p/{ED25519[0].peer_id}", "/ip4/0.0.0.0/tcp/1", "server"),
+)
 
 
 def chunker(data: bytes) -> object:

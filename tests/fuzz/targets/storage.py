@@ -3,17 +3,16 @@ A start ends in a fault that names the file, or goes on with all that can be rea
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastmarket.config import FetchConfig, NodeConfig
 from fastmarket.content import database as content_database
@@ -38,6 +37,7 @@ from fastmarket.storage.database import BatchRow, BatchWrites, OfferDatabase, Re
 from fastmarket.storage.unwritten import short_key
 from tests.content.shop import shop
 from tests.fuzz.damage import Bytes, Damaged, seeds
+from tests.fuzz.live import run
 from tests.fuzz.target import Shape, Target
 from tests.fuzz.values import ADDRS, ED25519
 
@@ -63,16 +63,6 @@ CONTENT_TABLES = {
     "dropped": ("owner", "digest"),
 }
 _LOGS = logging.getLogger("fastmarket")
-
-
-@cache
-def _loop() -> asyncio.AbstractEventLoop:
-    return asyncio.new_event_loop()
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """To its end, in a loop that all targets share."""
-    return _loop().run_until_complete(work)
 
 
 @contextmanager
