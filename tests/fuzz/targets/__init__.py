@@ -1,9 +1,20 @@
-"""The table of targets. A new module is one line here."""
+"""All targets, by an explicit list."""
 
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import formats, kad, network, offers, streams
+from tests.fuzz.targets import (
+    config,
+    content,
+    formats,
+    kad,
+    market,
+    network,
+    offers,
+    storage,
+    streams,
+    web,
+)
 
 TARGETS: tuple[Target, ...] = (
     *formats.TARGETS,
@@ -11,4 +22,9 @@ TARGETS: tuple[Target, ...] = (
     *offers.TARGETS,
     *network.TARGETS,
     *streams.TARGETS,
+    *content.TARGETS,
+    *storage.TARGETS,
+    *config.TARGETS,
+    *market.TARGETS,
+    *web.TARGETS,
 )
