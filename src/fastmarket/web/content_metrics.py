@@ -71,6 +71,8 @@ class FetchingState(Collector):
             ("fetch_cost", "What they cost, in whole units.", totals.cost),
             ("bitswap_sent_blocks", "Blocks given away over Bitswap.", served.blocks),
             ("bitswap_sent_bytes", "Bytes of those blocks.", served.block_bytes),
+            ("bitswap_dropped_wants", "Wants beyond what one peer may want at once.", served.dropped_wants),
+            ("bitswap_dropped_peers", "Peers that took nothing while others waited.", served.dropped_peers),
         )
         for name, about, value in counters:
             yield CounterMetricFamily(f"fastmarket_{name}", about, value)

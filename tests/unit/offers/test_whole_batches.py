@@ -287,7 +287,7 @@ FULL = ("refused: no room", False)
 
 def parcel(count: int, asked: int) -> Parcel:
     made = Parcel(batch(count)[1], batch(count)[0])
-    made.has_storers, made.asked_count, made.open_count = True, asked, asked
+    made.asked_count = made.open_count = asked
     return made
 
 

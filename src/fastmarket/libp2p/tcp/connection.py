@@ -20,7 +20,7 @@ from fastmarket.errors import (
     PeerFault,
     StreamFailed,
 )
-from fastmarket.formats.identity import PeerId, PublicKey
+from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.libp2p.channels import EventStream
@@ -60,7 +60,6 @@ class Connection:
         "remote",
         "remote_addr",
         "remote_peer",
-        "remote_public_key",
         "role",
         "scope",
         "slice_bytes",
@@ -83,7 +82,6 @@ class Connection:
         self.remote_addr = remote_addr
         self.remote: RemotePeer | None = None
         """The peer, for those who answer it; None before the handshake is done."""
-        self.remote_public_key: PublicKey | None = None
         self.remote_peer: PeerId | None = None
         """Proven by the handshake; None before."""
         self.state = _UPGRADING
@@ -244,7 +242,6 @@ class Connection:
             return b""
         self._upgrade = None  # and the ephemeral key with it
         self.early_muxer = secured.early_muxer
-        self.remote_public_key = secured.remote_key
         self.remote_peer = secured.remote_peer
         self.remote = RemotePeer.at(secured.remote_peer, self.remote_addr)
         self.output.cipher = secured.sending

@@ -88,7 +88,7 @@ class Deliveries:
 
     def add(self, parcel: Parcel, storers: Sequence[Answered], unknown: bool) -> None:
         """Queues a parcel for its storers. `unknown`: if there are none, the lookup did not prove that."""
-        parcel.has_storers, parcel.unknown = True, unknown
+        parcel.unknown = unknown
         protocol = self._config.protocol
         for answered in storers:
             if answered.protocol == protocol:

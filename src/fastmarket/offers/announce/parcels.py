@@ -43,7 +43,6 @@ class Parcel:
         "again",
         "asked_count",
         "envelope",
-        "has_storers",
         "is_settled",
         "offers",
         "open_count",
@@ -59,7 +58,6 @@ class Parcel:
         self.places: Sequence[int] = range(len(offers))
         self.whole = whole
         self.envelope = b"" if whole is not None else offers[0].envelope
-        self.has_storers = False  # they are known
         self.is_settled = False  # the quorum is met, or all storers have answered
         self.unknown = False  # if it has no storers: some peers did not answer
         self.asked_count = self.open_count = self.acknowledged_count = self.plain_count = 0
