@@ -47,6 +47,7 @@ STREAMS = 60  # of a deaf peer: each answers until its window of 256 KiB is full
 REQUESTS = 20  # on each stream at once
 DIALS_AT_ONCE = 24  # handshakes in progress: below the server's limits, which are not what is measured here
 AGAIN_S = 1.0  # before a connection that the server ended is made again
+STREAM_AGAIN_S = 5.0  # before a call that ended is made again: the load is what stays open, not how often it comes
 HONEST_PAUSE_S = 0.02
 CALL_S = 10.0  # an honest caller's patience
 HEALTH_S = 5.0  # a load balancer's
@@ -226,7 +227,7 @@ async def callers(target: str, wanted: str, streams: str) -> None:
                 outcomes[(await call.code()).name] += 1
             except grpc.aio.AioRpcError as error:
                 outcomes[error.code().name] += 1
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(STREAM_AGAIN_S)
 
     channels = [
         grpc.aio.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1), ("grpc.caller", number)])

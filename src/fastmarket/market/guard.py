@@ -40,9 +40,31 @@ _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 class Bounds:
     """Limits concurrent calls, in total and per caller."""
 
-    def __init__(self, calls: int, calls_per_caller: int | None, streaming_calls: int) -> None:
+    def __init__(
+        self,
+        calls: int,
+        calls_per_caller: int | None,
+        streaming_calls: int,
+        refusal_delay_s: float = 0.0,
+        delayed_refusals: int = 0,
+    ) -> None:
         self._calls = Share(calls, calls_per_caller)
         self._streaming = Share(streaming_calls)
+        self._refused = Share(delayed_refusals)
+        self._refusal_delay_s = refusal_delay_s
+
+    @property
+    def used(self) -> int:
+        """Calls in progress, including those that are being refused."""
+        return self._calls.used + self._refused.used
+
+    async def before_refusal(self, caller: str) -> None:
+        """Returns when a caller with too many calls may be told so."""
+        if self._refusal_delay_s and self._refused.take(caller):
+            try:
+                await asyncio.sleep(self._refusal_delay_s)
+            finally:
+                self._refused.release(caller)
 
     @contextmanager
     def one(self, caller: str, streaming: bool) -> Iterator[bool]:
@@ -114,6 +136,7 @@ class CallTimer:
             try:
                 with bounds.one(caller, streams) as taken:
                     if not taken:
+                        await bounds.before_refusal(caller)
                         refusal = too_many_calls("calls: too many in progress; try again", RETRY_S)
                         await context.abort(refusal.code, refusal.details, refusal.metadata)
                     CALLER.set(caller)

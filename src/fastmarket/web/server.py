@@ -14,11 +14,11 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from fastmarket.config import WebConfig
+from fastmarket.deferred_accept import BACKLOG, defer_accept
 from fastmarket.errors import CallerFault
 from fastmarket.web.door import Bounded, Door, Guest
 from fastmarket.wording import why_unbound
 
-BACKLOG = 128
 MAX_PORT = 65535
 
 
@@ -49,6 +49,7 @@ class WebServer:
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                backlog=BACKLOG,
                 server_header=False,
                 date_header=True,
                 timeout_keep_alive=config.keep_alive_s,
@@ -67,6 +68,7 @@ class WebServer:
             listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except OSError as error:
             raise CallerFault(self._field, f"{host} port {port} {why_unbound(error)}") from None
+        defer_accept(listening)
         self._serving = asyncio.create_task(self._server.serve([listening]))
         return int(listening.getsockname()[1])
 

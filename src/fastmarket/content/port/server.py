@@ -19,6 +19,7 @@ from fastmarket.content.port.gateway import Gateway
 from fastmarket.content.port.shell import PortShell
 from fastmarket.content.port.tally import PortTally
 from fastmarket.content.source import BlockSource
+from fastmarket.deferred_accept import defer_accept
 from fastmarket.errors import CallerFault
 from fastmarket.faults import Faults
 from fastmarket.formats.address_block import address_block
@@ -74,6 +75,7 @@ class ContentServer:
         except (OSError, OverflowError) as error:
             raise CallerFault("content-port", f"cannot listen on {config.host}:{port}: {error}") from None
         listening.setblocking(False)
+        defer_accept(listening)
         self._listening = listening
         self._shell = PortShell(config, self._desk, self._clock, self._faults)
         self._shell.loop.add_reader(listening.fileno(), self._accept)
