@@ -120,7 +120,14 @@ def sampled(pid: int) -> Iterator[list[float]]:
 
 def honest(server: ServerProcess, seconds: float) -> tuple[dict[str, Any], list[float]]:
     """What an honest caller sees in so many seconds."""
-    command = [sys.executable, "-m", "bench.attackers", "honest", server.ready["grpc"], server.ready["metrics"]]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.attackers",
+        "honest",
+        server.ready["grpc"],
+        server.ready["metrics"],
+    ]
     with sampled(server.process.pid) as rss:
         process = subprocess.Popen([*command, str(seconds)], stdout=subprocess.PIPE, cwd=ROOT, text=True)
         _line(process)
@@ -133,7 +140,12 @@ def held(server: ServerProcess) -> dict[str, float]:
     """What the server says that it holds, refused and closed."""
     with urllib.request.urlopen(f"http://{server.ready['metrics']}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
-    wanted = ("fastmarket_held", "fastmarket_reservation", "fastmarket_connections", "fastmarket_connection_ref")
+    wanted = (
+        "fastmarket_held",
+        "fastmarket_reservation",
+        "fastmarket_connections",
+        "fastmarket_connection_ref",
+    )
     return {
         name.removeprefix("fastmarket_"): float(value)
         for name, _, value in (line.rpartition(" ") for line in lines if line.startswith(wanted))
@@ -232,7 +244,9 @@ def report(size: Size, server_options: Sequence[str] = ()) -> Report:
 
 def main() -> int:
     """Returns 1 when a mark was missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
     parser.add_argument("--share", type=float, default=1.0, help="of the attackers' number")
     parser.add_argument("--seconds", type=float, default=30.0, help="under attack; a third of it idle before")

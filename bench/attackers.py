@@ -47,7 +47,9 @@ STREAMS = 60  # of a deaf peer: each answers until its window of 256 KiB is full
 REQUESTS = 20  # on each stream at once
 DIALS_AT_ONCE = 24  # handshakes in progress: below the server's limits, which are not what is measured here
 AGAIN_S = 1.0  # before a connection that the server ended is made again
-STREAM_AGAIN_S = 5.0  # before a call that ended is made again: the load is what stays open, not how often it comes
+STREAM_AGAIN_S = (
+    5.0  # before a call that ended is made again: the load is what stays open, not how often it comes
+)
 HONEST_PAUSE_S = 0.02
 CALL_S = 10.0  # an honest caller's patience
 HEALTH_S = 5.0  # a load balancer's
@@ -217,7 +219,9 @@ async def callers(target: str, wanted: str, streams: str) -> None:
             await asyncio.Event().wait()
 
         while True:
-            call: Any = channel.unary_stream(path)(raw) if most == 1 else channel.stream_stream(path)(messages())
+            call: Any = (
+                channel.unary_stream(path)(raw) if most == 1 else channel.stream_stream(path)(messages())
+            )
             try:
                 if reads:
                     async for _ in call:

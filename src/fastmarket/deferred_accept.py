@@ -1,6 +1,7 @@
 """Connections that say nothing are left to the kernel: a server sees them with their first bytes.
 
-In each of our protocols the side that connects speaks first. A connection that does not costs 256 bytes of the
+In each of our protocols the side that connects speaks first. A connection that does not costs 256 bytes of
+the
 kernel instead of a descriptor, a place among those that are allowed, and a handshake's timeout.
 """
 
@@ -8,12 +9,15 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from contextlib import suppress
 
-# Until it is handed over all the same, and its timeouts begin: Linux counts retransmissions of SYN-ACK, and gives up
+# Until it is handed over all the same, and its timeouts begin: Linux counts retransmissions of SYN-ACK, and
+# gives up
 # by itself after 5 (tcp(7), tcp_synack_retries): 63 s.
 DEFER_S = 60
-# Connections that wait in the kernel, silent ones included; the system may allow fewer (net.core.somaxconn). With
+# Connections that wait in the kernel, silent ones included; the system may allow fewer (net.core.somaxconn).
+# With
 # more of them, further ones are handed over at once (SYN cookies).
 BACKLOG = 4096
 
@@ -35,9 +39,11 @@ def defer_accept_at(port: int) -> None:
         return
     for name in os.listdir(_DESCRIPTORS):
         try:
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
             found = socket.socket(fileno=os.dup(int(name)))
         except OSError:
-            continue  # no socket, or the directory itself
+            continue  # the directory itself, or one just closed
         with found, suppress(OSError):
             if _is_listening(found) and found.getsockname()[1] == port:
                 defer_accept(found)

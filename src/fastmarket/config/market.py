@@ -29,11 +29,11 @@ class MarketConfig:
     # Concurrent calls; beyond it RESOURCE_EXHAUSTED. Of this and the limits below, a caller gets at most as
     # much as is left for others, so half if it is the only one. A caller is a token, or else an IP address;
     # on this machine, each connection is one
-    max_concurrent_rpcs: int = 1024
-    max_calls_per_caller: int = 512  # per caller: half of these
-    max_streaming_calls: int = 768  # of which streaming; the rest is left to short calls
+    max_concurrent_rpcs: int = 2048
+    max_calls_per_caller: int = 1024  # per caller: half of these
+    max_streaming_calls: int = 1792  # of which streaming: most only wait, 15 kB each
     health_rpcs: int = 64  # additional calls of grpc.health.v1: a busy node still answers health checks
-    max_connections: int = 512  # to the port, each a descriptor; of more, addresses with most lose their latest
+    max_connections: int = 512  # to the port, each a descriptor; beyond it the addresses with most lose some
     max_connections_per_ip: int = 384  # per address: three quarters; further ones are closed within a second
     # Additional ones until that is done: so an address with few finds a place. Beyond them closed at once
     spare_connections: int = 64
@@ -42,10 +42,12 @@ class MarketConfig:
     # From the start of a call to its message, for methods that take one: 16 KiB at most
     message_timeout_s: float = 10.0
     unread_timeout_s: float = 60.0  # a streaming call whose answers are not read for this long is aborted
-    # Concurrent calls per connection; RFC 9113 recommends no fewer than 100. More wait at the client, where they
+    # Concurrent calls per connection; RFC 9113 recommends no fewer than 100. More wait at the client, where
+    # they
     # cost us nothing and nobody waits behind them
     max_streams_per_connection: int = 100
-    # A refusal for too many calls waits so long, and its call counts toward the connection's: a caller that tries
+    # A refusal for too many calls waits so long, and its call counts toward the connection's: a caller that
+    # tries
     # again at once, with hundreds of calls, would otherwise fill the queue in which others' calls wait
     refusal_delay_s: float = 0.25
     max_delayed_refusals: int = 1024  # of all callers, some 15 kB each; beyond it told at once

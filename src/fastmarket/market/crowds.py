@@ -105,7 +105,8 @@ class Crowds:
 
 
 def _fair_most(counts: list[int], most_in_all: int) -> int:
-    """The most that an address may have so that all together have at most `most_in_all` (max-min fairness)."""
+    """The most that an address may have so that all together have at most `most_in_all` (max-min
+    fairness)."""
     left = most_in_all
     for place, count in enumerate(sorted(counts)):
         share = left // (len(counts) - place)

@@ -83,9 +83,8 @@ class MarketServer:
         server = grpc.aio.server(
             options=self._options(),
             # Our own limit is in `Bounds`, which tells callers apart: this one would refuse anybody.
-            maximum_concurrent_rpcs=2 * (
-                config.max_concurrent_rpcs + config.health_rpcs + config.max_delayed_refusals
-            ),
+            maximum_concurrent_rpcs=2
+            * (config.max_concurrent_rpcs + config.health_rpcs + config.max_delayed_refusals),
         )
         watched = Registry(server, self._watch(credentials is not None or not access.is_loopback(host)))
         watched.add(MARKET, self._market_methods(Calls(work, config)))

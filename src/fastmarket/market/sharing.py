@@ -148,7 +148,8 @@ class Slots:
         return False
 
 
-# A turn of the event loop with bulk work in it, on a machine that is not busy: a turn in which other work comes, too,
+# A turn of the event loop with bulk work in it, on a machine that is not busy: a turn in which other work
+# comes, too,
 # or whose process has to wait for a core, takes longer, and the next one gets less bulk work.
 TURN_S = 0.004
 
@@ -156,8 +157,10 @@ TURN_S = 0.004
 class LoopTurns:
     """Splits bulk work: each turn of the event loop runs pieces up to `budget` in total, callers in rotation.
 
-    So the loop polls its sockets in between, however many callers send however much. Of a turn that took longer
-    than `TURN_S`, the next one's budget is half, down to one piece; it grows back by an eighth of the whole with
+    So the loop polls its sockets in between, however many callers send however much. Of a turn that took
+    longer
+    than `TURN_S`, the next one's budget is half, down to one piece; it grows back by an eighth of the whole
+    with
     each one that did not (AIMD).
     """
 
