@@ -1,9 +1,12 @@
 """A real server under all attacks at once, and honest callers beside them: what it costs them, and in memory.
 
-    python -m bench.attacked [--json FILE] [--share 1.0] [--seconds 30] [--only deaf,callers,silent]   (make attacked)
+    python -m bench.attacked [--json FILE] [--share 1.0] [--seconds 30] [--only deaf,callers,silent]   (make
+    attacked)
 
-Peers that ask and never read, callers with hundreds of streams each, connections to each port that say nothing
-(`bench.attackers`); each kind in processes of its own, from other addresses than the honest caller's, and niced:
+Peers that ask and never read, callers with hundreds of streams each, connections to each port that say
+nothing
+(`bench.attackers`); each kind in processes of its own, from other addresses than the honest caller's, and
+niced:
 attackers are on other machines. The same is measured before, idle. `--share`: of the attackers' number.
 """
 

@@ -5,7 +5,8 @@
     python -m bench.attackers silent COUNT HOST:PORT...
     python -m bench.attackers honest GRPC METRICS SECONDS
 
-Each writes a line of JSON when it is under way; the honest one a second line at its end. The others go on until
+Each writes a line of JSON when it is under way; the honest one a second line at its end. The others go on
+until
 their input ends.
 """
 
@@ -30,6 +31,7 @@ import uvloop
 
 from fastmarket.config import NodeConfig
 from fastmarket.errors import FastmarketError
+from fastmarket.formats.cid import named
 from fastmarket.formats.identity import Identity
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.varint import frame
@@ -76,7 +78,7 @@ async def until_input_ends() -> None:
 class DeafPeer(asyncio.Protocol):
     """A peer that opens streams, asks on all of them, and reads nothing from then on."""
 
-    def __init__(self, number: int, requests: Sequence[tuple[str, bytes]], asked: Callable[[], None]) -> None:
+    def __init__(self, requests: Sequence[tuple[str, bytes]], asked: Callable[[], None]) -> None:
         config = NodeConfig()
         endpoint = Endpoint.create(Identity.from_seed(os.urandom(32)), os.urandom, {}, config.connection)
         self._endpoint = NoiseEndpoint.create(endpoint)
@@ -125,7 +127,7 @@ async def deaf(listen: str, wanted: str) -> None:
     assert endpoint is not None
     loop, sources = asyncio.get_running_loop(), cycle(SOURCES)
     config = NodeConfig()
-    content = NodeContent(SEARCHED)
+    content = named(SEARCHED)
     requests = (
         (config.offers.protocol, encode_find(FindRequest(content.multihash, config.offers.find_limit))),
         (config.kad.protocol, encode_request(Kind.FIND_NODE, content.multihash)),
@@ -139,23 +141,31 @@ async def deaf(listen: str, wanted: str) -> None:
         if asked >= int(wanted):
             all_asked.set()
 
-    async def one(number: int) -> None:
+    async def meet() -> None:
+        had_asked = asyncio.Event()
+
+        def on_asked() -> None:
+            had_asked.set()
+            note()
+
+        async with dialing:
+            _, peer = await loop.create_connection(
+                lambda: DeafPeer(requests, on_asked),
+                endpoint.host,
+                endpoint.port,
+                local_addr=(next(sources), 0),
+            )
+            done = asyncio.ensure_future(had_asked.wait())
+            async with asyncio.timeout(CALL_S):
+                await asyncio.wait({done, peer.ended}, return_when=asyncio.FIRST_COMPLETED)
+            done.cancel()
+        await peer.ended
+
+    async def one() -> None:
         nonlocal ends
         while True:
             with suppress(OSError, TimeoutError):
-                async with dialing:
-                    had_asked = asyncio.Event()
-                    _, peer = await loop.create_connection(
-                        lambda: DeafPeer(number, requests, lambda: (note(), had_asked.set())[0]),
-                        endpoint.host,
-                        endpoint.port,
-                        local_addr=(next(sources), 0),
-                    )
-                    async with asyncio.timeout(CALL_S):
-                        done = asyncio.ensure_future(had_asked.wait())
-                        await asyncio.wait({done, peer.ended}, return_when=asyncio.FIRST_COMPLETED)
-                        done.cancel()
-                await peer.ended
+                await meet()
             ends += 1
             await asyncio.sleep(AGAIN_S)
 
@@ -167,12 +177,6 @@ async def deaf(listen: str, wanted: str) -> None:
     await until_input_ends()
     for task in tasks:
         task.cancel()
-
-
-def NodeContent(text: str) -> Any:
-    from fastmarket.formats.cid import named
-
-    return named(text)
 
 
 # -- callers with many streams
@@ -294,7 +298,8 @@ async def silent(wanted: str, *targets: str) -> None:
 
 
 class Honest:
-    """Finds and registers over one connection, as a program on this machine; asks for health over new ones."""
+    """Finds and registers over one connection, as a program on this machine; asks for health over new
+    ones."""
 
     def __init__(self, target: str, metrics: str) -> None:
         self._target = target

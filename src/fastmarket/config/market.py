@@ -21,6 +21,7 @@ class MarketConfig:
     max_searches_bytes: int = 1280 * 1024  # of FindHoldersBatch: 1,000 searches for contents of 1 KiB
     max_small_request_bytes: int = 16 * 1024  # of any other method: a record of 10 KiB, and its key
     max_waiting_bytes: int = 64 * 1024 * 1024  # messages of streams that wait for their turn, of all callers
+    max_answer_bytes: int = 64 * 1024 * 1024  # encoded answers of streams that wait for their reader
     max_response_bytes: int = 3 * 1024 * 1024  # clients refuse more than 4 MiB unless told otherwise
     # Cached encoded answers, including the requests: some 10,000 small ones
     max_ready_bytes: int = 4 * 1024 * 1024

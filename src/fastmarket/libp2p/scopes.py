@@ -129,7 +129,15 @@ class MemoryScope:
         """Returns what `reserve` took."""
         self.settle(self.held - size)
 
+    def watch(self, read: Callable[[], int]) -> None:
+        """For a part that knows by itself what it holds: the node's scope reads it from time to time."""
+        self.top._add_gauge(Gauge(self, read))
+
+    def _add_gauge(self, gauge: Gauge) -> None:
+        """Of the top."""
+
     def _judge(self, crossed: MemoryScope | None, priority: Priority) -> bool:
+        """Of the top."""
         return crossed is None
 
     @property
@@ -197,13 +205,14 @@ class NodeScope(MemoryScope):
         """The scopes right below."""
         self.gauges: list[Gauge] = []
 
-    def child(self, kind: ScopeKind, limit: int, read: Callable[[], int] | None = None) -> MemoryScope:
-        """A scope below; with `read`, `measure` keeps it up to date."""
+    def child(self, kind: ScopeKind, limit: int) -> MemoryScope:
+        """A scope right below, for a part of the node."""
         scope = MemoryScope(limit, self, kind)
         self.parts.append(scope)
-        if read is not None:
-            self.gauges.append(Gauge(scope, read))
         return scope
+
+    def _add_gauge(self, gauge: Gauge) -> None:
+        self.gauges.append(gauge)
 
     def measure(self) -> None:
         """Reads all parts that know by themselves what they hold."""

@@ -13,13 +13,14 @@ from google.protobuf.message import Message
 
 from fastmarket.config import AccessConfig, MarketConfig
 from fastmarket.deferred_accept import defer_accept_at
+from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.market import access, replies
 from fastmarket.market.access import AccessScope
 from fastmarket.market.answer_cache import AnswerCache
 from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.crowds import Crowds
 from fastmarket.market.fetching import FetchingMethods
-from fastmarket.market.guard import Around, Bounds, CallTimer, Guard, Observer, Registry
+from fastmarket.market.guard import CALL_BYTES, Around, Bounds, CallTimer, Guard, Observer, Registry
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
 from fastmarket.market.requests import market_content, market_terms
 from fastmarket.market.selling import SellingMethods
@@ -53,9 +54,11 @@ class MarketServer:
         shop: Shop | None = None,
         prober: Prober | None = None,
         fetcher: Fetcher | None = None,
+        memory: MemoryScope | None = None,
     ) -> None:
         """`observer` is called after every call; `around` wraps each call, outermost. `shop`: what the node
-        sells; `prober` asks holders whether they are there; `fetcher` fetches from them."""
+        sells; `prober` asks holders whether they are there; `fetcher` fetches from them. `memory` counts what
+        callers make the node hold; None: it has no limit of its own."""
         self._service = service
         self._config = config or MarketConfig()
         self._access = access_config or AccessConfig()
@@ -64,6 +67,7 @@ class MarketServer:
         self._shop = shop
         self._prober = prober
         self._fetcher = fetcher
+        self._memory = memory
         self._ready = AnswerCache(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._guard: Guard | None = None
@@ -86,7 +90,10 @@ class MarketServer:
             maximum_concurrent_rpcs=2
             * (config.max_concurrent_rpcs + config.health_rpcs + config.max_delayed_refusals),
         )
-        watched = Registry(server, self._watch(credentials is not None or not access.is_loopback(host)))
+        timer = self._watch(credentials is not None or not access.is_loopback(host))
+        if self._memory is not None:
+            self._memory.watch(lambda: timer.bounds.used * CALL_BYTES + work.held_bytes)
+        watched = Registry(server, timer)
         watched.add(MARKET, self._market_methods(Calls(work, config)))
         methods = V1Methods(self._service, config, work, self._prober).handlers()
         methods |= SellingMethods(self._shop, config).handlers(Calls(work, config))
@@ -144,7 +151,7 @@ class MarketServer:
             *(config.refusal_delay_s, config.max_delayed_refusals),
         )
         times = config.message_timeout_s, config.unread_timeout_s
-        return CallTimer(bounds, *times, self._around, self._observer, self._guard)
+        return CallTimer(bounds, *times, self._around, self._observer, self._guard, memory=self._memory)
 
     def _options(self) -> list[tuple[str, Any]]:
         config = self._config

@@ -15,6 +15,7 @@ import grpc.aio
 
 from fastmarket.config import AccessConfig
 from fastmarket.formats.address_block import address_block
+from fastmarket.libp2p.scopes import MemoryScope, Priority
 from fastmarket.log_throttle import LogThrottle
 from fastmarket.market.access import AccessScope, Token, Tokens
 from fastmarket.market.call_rate import CallRate
@@ -32,6 +33,8 @@ Observer: TypeAlias = Callable[[str, str, float], None]
 """Called after each call with its method ("/market.Market/CheckHolders"), code ("OK") and seconds."""
 
 LAST_STATUS_S = 1.0  # limit for sending the status of a call whose caller does not read
+# A call in progress: its objects here and in gRPC, and its message.
+CALL_BYTES = 16 * 1024
 RETRY_S = 0.1  # the retry delay for a caller with too many concurrent calls
 _NOTHING = nullcontext()
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -105,6 +108,7 @@ class CallTimer:
     observer: Observer | None = None
     guard: Guard | None = None
     now: Callable[[], float] = time.perf_counter
+    memory: MemoryScope | None = None
 
     def over(self, method: Method, path: str) -> Handler:
         """The wrapped handler of a method."""
@@ -125,7 +129,7 @@ class CallTimer:
         )
 
     def _admitted(self, inner: Any, scope: AccessScope, path: str, streams: bool) -> Any:
-        guard, bounds = self.guard, self.bounds
+        guard, bounds, memory = self.guard, self.bounds, self.memory
 
         async def admitted(request: Any, context: Context) -> Any:
             caller = caller_of(context.peer())
@@ -133,6 +137,10 @@ class CallTimer:
                 caller, refusal = guard.admit(path, scope, caller, context)
                 if refusal is not None:
                     await context.abort(refusal.code, refusal.details, refusal.metadata)
+            if memory is not None and not memory.admits(CALL_BYTES, Priority.CALLER):
+                await bounds.before_refusal(caller)
+                refusal = too_many_calls("calls: the node is near its memory limit; try again", RETRY_S)
+                await context.abort(refusal.code, refusal.details, refusal.metadata)
             try:
                 with bounds.one(caller, streams) as taken:
                     if not taken:

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from fastmarket.config import WebConfig
 from fastmarket.deferred_accept import BACKLOG, defer_accept
 from fastmarket.errors import CallerFault
+from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.web.door import Bounded, Door, Guest
 from fastmarket.wording import why_unbound
 
@@ -34,15 +35,18 @@ class WebServer:
         port: int,
         field: str = "http-port",
         always: frozenset[str] = frozenset(),
+        memory: MemoryScope | None = None,
     ) -> None:
+        """`memory` counts what clients make the node hold; None: an operator's port, without such a limit."""
         self._host = host
         self._port = port
         self._field = field
         self.door = Door(config)
+        self._memory = memory
         guest: Any = partial(Guest, door=self.door, times=config)
         self._server = _Server(
             uvicorn.Config(
-                Bounded(Starlette(routes=routes), config, always),
+                Bounded(Starlette(routes=routes), config, always, memory),
                 http=guest,
                 ws="none",
                 loop="none",
@@ -69,6 +73,8 @@ class WebServer:
         except OSError as error:
             raise CallerFault(self._field, f"{host} port {port} {why_unbound(error)}") from None
         defer_accept(listening)
+        if self._memory is not None:
+            self._memory.watch(lambda: self.door.held_bytes)
         self._serving = asyncio.create_task(self._server.serve([listening]))
         return int(listening.getsockname()[1])
 
