@@ -89,7 +89,10 @@ class Attackers:
 
 def _line(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
-    found: dict[str, Any] = json.loads(process.stdout.readline())
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"{process.args!r} ended with status {process.wait()}")
+    found: dict[str, Any] = json.loads(line)
     return found
 
 
@@ -197,7 +200,11 @@ def run(size: Size, server_options: Sequence[str] = ()) -> tuple[Phase, Phase, M
         idle = _phase(*honest(server, size.seconds / 3))
         with ExitStack() as attacking, sampled(server.process.pid) as rss:
             attackers = Attackers(attacking, directory / "attackers.log")
-            said = attack(server, size, attackers)
+            try:
+                said = attack(server, size, attackers)
+            except RuntimeError:
+                print((directory / "attackers.log").read_text()[-2000:], file=sys.stderr)
+                raise
             time.sleep(SETTLE_S)
             told, _ = honest(server, size.seconds)
             attacked = _phase(told, rss)

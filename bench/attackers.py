@@ -169,7 +169,7 @@ async def deaf(listen: str, wanted: str) -> None:
             ends += 1
             await asyncio.sleep(AGAIN_S)
 
-    tasks = [asyncio.ensure_future(one(number)) for number in range(int(wanted))]
+    tasks = [asyncio.ensure_future(one()) for _ in range(int(wanted))]
     with suppress(TimeoutError):
         async with asyncio.timeout(120):
             await all_asked.wait()

@@ -16,6 +16,7 @@ from fastmarket.errors import CallerFault
 from fastmarket.faults import Faults
 from fastmarket.libp2p.scopes import NodeScope, Pressure
 from fastmarket.repeating import Repeating
+from fastmarket.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +78,8 @@ def fitted(config: NodeConfig) -> NodeConfig:
     if (offers, memory) == (config.offers, config.memory):
         return config
     log.info(
-        "memory limit of %d MiB: at most %d own offers, %d offers of others in %d MiB,"
-        " %d MiB held for peers and callers",
-        *(limit >> 20, offers.max_own_offers, offers.max_offers),
+        "memory limit of %d MiB: room for %s, %s of other nodes in %d MiB, %d MiB held for peers and callers",
+        *(limit >> 20, counted(offers.max_own_offers, "own offer"), counted(offers.max_offers, "offer")),
         *(offers.max_stored_bytes >> 20, memory.held_bytes >> 20),
     )
     connection = replace(config.connection, peer_budget_bytes=int(config.connection.peer_budget_bytes * part))
