@@ -12,6 +12,7 @@
 #   make interop [ONLY=go,js] [ROWS=ping,echo-*]   other libp2p implementations that can be built here
 #   make bench-get [GIB=0.25] [ONLY=seller,buyer]  selling and getting 1 GiB beside Kubo; JSON in bench/results
 #   make loopback           real processes on this machine against our marks; JSON in bench/results
+#   make attacked           a real server under all attacks at once; JSON in bench/results
 #   make docs               the documentation as a site in .make/site; fails on a link that leads nowhere
 #   make compiled           the engine as native classes, too, in .make/compiled: what make sim runs
 #   make sanitize [ONLY=kernels,prop,unit,smoke,fuzz]  the kernels with sanitizers, in .make/sanitize, under these tests
@@ -29,7 +30,7 @@ PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
-.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos vopr flood fuzz interop proto docs wheel clean
+.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos vopr flood fuzz attacked interop proto docs wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -91,6 +92,9 @@ loopback: build
 
 flood: build
 	@$(BIN)/python -m bench.flood --json bench/results/flood.json
+
+attacked: build
+	@$(BIN)/python -m bench.attacked --json bench/results/attacked.json
 
 # The same sources, by mypyc, in a copy of the package: beside the sources a change to one would go unnoticed.
 # Some two minutes. PYTHONPATH=.make/compiled runs anything with it.

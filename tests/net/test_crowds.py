@@ -36,7 +36,7 @@ def test_an_address_keeps_its_part_and_its_eldest(run: Any, caplog: pytest.LogCa
     async def main() -> None:
         async with served() as (market, client, _):
             await client.get_node()
-            crowds = Crowds(market.port, 3)
+            crowds = Crowds(market.port, 3, 100)
             eldest = [await connect(market.port, "127.0.0.9") for _ in range(3)]
             other = await connect(market.port, "127.0.0.8")
             # gRPC accepts them in its own threads: they are looked for until all are there.

@@ -76,6 +76,7 @@ class ServerSettings:
     large_table: bool
     disjoint_paths: int
     fresh: float
+    memory_limit: int | None
     mode: str
     passphrase_file: Path | None
     secrets_mode: str
@@ -243,6 +244,12 @@ SETTINGS: tuple[Setting, ...] = (
         parse_fresh,
         "SECONDS",
         "Serve search results up to SECONDS old from cache; remote changes may appear that much later.",
+    ),
+    Setting(
+        "memory-limit",
+        parse_bytes,
+        "BYTES",
+        "Memory of the process, as 512MB or 2GB; near it strangers are refused, then callers.",
     ),
     Setting(
         "mode",

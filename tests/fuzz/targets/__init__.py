@@ -1,4 +1,4 @@
-"""All targets, by an explicit list."""
+"""The table of targets. A new module is one line here."""
 
 from __future__ import annotations
 

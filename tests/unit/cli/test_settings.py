@@ -80,6 +80,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "kad-prefix": "/ipfs",
         "large-table": "true",
         "disjoint-paths": "8",
+        "memory-limit": "1GB",
         "fresh": "1.5",
         "mode": "client",
         "passphrase-file": "/pass",
