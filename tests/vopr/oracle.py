@@ -81,7 +81,10 @@ class Oracle:
             if reached:
                 key = (content(number), life.peer_id.raw, USER)
                 current = life.core.offers.own.current(key)
-                if current is not None:
+                # With another request under way, the current version may be that one's, not kept yet.
+                history = account.ledger.asked[number]
+                is_alone = all(other is one or other.ended <= one.begun for other in history)
+                if current is not None and is_alone:
                     account.seqs[key] = max(account.seqs.get(key, 0), current.seq)
                 if isinstance(outcome, Outcome):
                     self._check_quorum(life, key, one, outcome)

@@ -82,3 +82,15 @@ def test_an_older_one_changes_nothing(node: VirtualNode) -> None:
     bring(node, [later])
     bring(node, [first])
     assert node.offers.own.current(first.key) == later
+
+
+def test_an_offer_signed_by_a_clock_that_was_ahead_is_renewed(node: VirtualNode) -> None:
+    """Others would refuse it until then."""
+    now = node.network.now
+    (early,) = sign_offers(identity(1), [Signing(terms(5), None, False, 3600.0)], now + 7200.0)
+    node.offers.own.restore(early, now)
+    later = now + OfferConfig().restore_spread_s + 60.0
+    node.offers.own.handle_timer(later)
+    (announced,) = node.offers.own.take_due(later)
+    assert announced.issued_at <= later
+    assert announced.seq > early.seq

@@ -374,7 +374,9 @@ class Reprovider:
         aged = [
             own
             for own in owned
-            if not own.offer.withdrawn and own.offer.issued_at + config.announce_interval_s / 2 <= now
+            if not own.offer.withdrawn
+            # Signed by a clock that was ahead: others would refuse it until then.
+            and (own.offer.issued_at > now or own.offer.issued_at + config.announce_interval_s / 2 <= now)
         ]
         signings = [Signing(terms_of(own.offer), own.offer, False, config.lifetime_s) for own in aged]
         renewed = self._sign(signings, now)
