@@ -115,6 +115,7 @@ class OfferProtocol:
         "response_cache",
         "store",
         "verifier",
+        "work",
     )
 
     def __init__(

@@ -62,7 +62,7 @@ class FindOffersQuery(Query):
     Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
     """
 
-    __slots__ = ("_choices", "_content", "_providers", "_reading", "speakers")
+    __slots__ = ("_choices", "_content", "_providers", "_reading", "ranks", "speakers")
 
     def __init__(
         self,
