@@ -52,12 +52,12 @@ class _Block:
 class WorkShares:
     """Decides whether a sender may cause work now. Counts are weighted by e^(time / MEMORY_S)."""
 
-    __slots__ = ("_began", "_blocks", "_capacity", "_most", "_senders", "_total")
+    __slots__ = ("_began", "_blocks", "_capacity", "_latest", "_most", "_senders", "_total")
 
     def __init__(self, core_share: float) -> None:
         """`core_share` of one core is the most that all senders together may take in the long run."""
         self._capacity = core_share * MEMORY_S * 1e6
-        self._began = 0.0
+        self._began = self._latest = 0.0
         self._total = 0.0
         self._most = 0.0  # of a block
         self._blocks: BoundedMap[bytes, _Block] = BoundedMap(
@@ -104,6 +104,8 @@ class WorkShares:
         return self._senders.peek(source) or 0.0
 
     def _weight(self, now: float) -> float:
+        # A time before the latest counts as the latest: what was caused does not weigh more then.
+        now = self._latest = max(now, self._latest)
         age = (now - self._began) / MEMORY_S
         if age > _LONGEST:
             self._scale(exp(-age) if age < 10 * _LONGEST else 0.0)

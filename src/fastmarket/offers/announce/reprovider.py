@@ -136,7 +136,7 @@ class Reprovider:
         if len(self._own) + len(many) <= most:
             return
         new = {key for terms in many if (key := self._key(terms.content, terms.user_id)) not in self._own}
-        if len(self._own) + len(new) > most:
+        if new and len(self._own) + len(new) > most:
             raise Busy("offers", f"this node announces at most {most} offers")
 
     def withdraw(self, content: bytes, user_id: bytes, now: float) -> Offer:
@@ -164,8 +164,9 @@ class Reprovider:
         """Restores an own offer or tombstone that was saved by a previous run.
 
         It is announced at its place in the schedule, but within `restore_spread_s`, because other nodes may
-        have lost it. Offers beyond `max_own_offers` are ignored. Of two versions the later one counts;
-        expired tombstones have to come before the offers that they withdrew.
+        have lost it. All are taken, also beyond a `max_own_offers` that has been lowered since: they were
+        acknowledged. Of two versions the later one counts; expired tombstones have to come before the
+        offers that they withdrew.
         """
         key = offer.key
         known = self._own.get(key)
@@ -178,8 +179,6 @@ class Reprovider:
         if offer.withdrawn and offer.not_after <= now and known is None:
             self._ended[key] = offer
             return
-        if known is None and len(self._own) >= self._config.max_own_offers:
-            return
         self._store.add(offer, now, own=True)  # refused if it has expired; then it is renewed at once
         (where,) = self._round.places((offer,))
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
@@ -190,8 +189,7 @@ class Reprovider:
         """Restores several offers, a whole batch at once."""
         keys = [offer.key for offer in offers]
         if (
-            len(self._own) + len(offers) > self._config.max_own_offers
-            or not self._own.keys().isdisjoint(keys)
+            not self._own.keys().isdisjoint(keys)
             or not self._ended.keys().isdisjoint(keys)
             or any(offer.withdrawn for offer in offers)
         ):
