@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import config, content, formats, kad, market, offers, storage, web
+from tests.fuzz.targets import config, content, exchange, fleet, formats, kad, market, offers, storage, web
 
 TARGETS: tuple[Target, ...] = (
     *formats.TARGETS,
@@ -12,6 +12,8 @@ TARGETS: tuple[Target, ...] = (
     *content.TARGETS,
     *storage.TARGETS,
     *config.TARGETS,
+    *exchange.TARGETS,
+    *fleet.TARGETS,
     *market.TARGETS,
     *web.TARGETS,
 )
