@@ -3,6 +3,7 @@
 #   make test               lint, types, layers, all tests, one process of tests a core; the types beside them
 #   make unit PYTEST_ARGS="-n 0 tests/unit/libp2p"   tests alone, some of them, in one process
 #   make chaos              a server killed 100 times while it registers: nothing acknowledged is lost
+#   make fuzz [MINUTES=60] [TARGET=kad-request]   hostile bytes for every entry that takes them; see docs/how-to/fuzz.md
 #   make bench              every benchmark, each beside its ceiling; JSON in .make/bench.json
 #   make bench-short        a part of them, judged by the ratios of bench/results/ratios.json
 #   make bench-peers [ONLY=go,js]  side by side with other implementations; JSON and plot in bench/results
@@ -23,7 +24,7 @@ PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
-.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sim chaos interop proto docs wheel clean
+.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sim chaos fuzz interop proto docs wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -98,6 +99,12 @@ sim: compiled
 
 chaos: build
 	@FASTMARKET_CHAOS_ROUNDS=100 $(BIN)/python -m pytest -q tests/e2e/test_durability.py
+
+# A target is a process of its own; what is found is in .make/fuzz, and the exit status is 1.
+fuzz: build
+	@if $(BIN)/python -m pip install -q --no-build-isolation "atheris>=3" 2>/dev/null; then :; \
+	else echo "without atheris, which does not install here: inputs are not guided by coverage"; fi
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60) $(if $(TARGET),--target $(TARGET)) $(FUZZ_ARGS)
 
 interop: build
 	@$(BIN)/python interop/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ROWS),--rows "$(ROWS)")

@@ -48,6 +48,17 @@ class Counts:
         """Inputs a second of CPU time."""
         return self.inputs / self.seconds if self.seconds else 0.0
 
+    def add(self, other: Counts) -> None:
+        """Those of another run of the same target."""
+        self.inputs += other.inputs
+        self.accepted += other.accepted
+        self.refused.update(other.refused)
+        self.kept += other.kept
+        self.seconds += other.seconds
+        self.slowest_ms = max(self.slowest_ms, other.slowest_ms)
+        known = {(found.kind, found.what) for found in self.findings}
+        self.findings += [found for found in other.findings if (found.kind, found.what) not in known]
+
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Counts:
         """As `to_json` wrote it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -12,12 +12,13 @@ from typing import Final
 from tests.fuzz.counts import Counts, Finding
 from tests.fuzz.judge import Kind, alive, is_large, is_slow, judge, size_mark, watching, way
 from tests.fuzz.mutate import MAX_CORPUS, WORDS, Maker, Mutator, words_of
-from tests.fuzz.shrink import shrink
+from tests.fuzz.shrink import MAX_STEPS, shrink
 from tests.fuzz.target import Shape, Target, sampling
 
 MEMORY_EVERY: Final = 512  # inputs; one of so many is measured, and each that comes to a new outcome
 MAX_FINDINGS: Final = 32  # of a target; more are of the same kinds
 MAX_MARKS: Final = 4096  # beyond it, new outcomes are the entry's own figures, not ways through it
+MAX_SLOW_STEPS: Final = 60  # of shrinking what takes long, three times each
 BATCH: Final = 2000  # inputs fed in C before the clock is looked at
 LENGTH_BYTES: Final = 4
 SHAPES_IN_C: Final = frozenset({Shape.BYTES, Shape.PROTOBUF, *WORDS})
@@ -72,25 +73,40 @@ class Loop:
                 max_kept=MAX_CORPUS,
             )
 
-    def run(self, inputs: int, seconds: float = float("inf")) -> Counts:
-        """So many inputs, or as many as the time allows. The seeds themselves come first."""
+    def run(
+        self,
+        inputs: int,
+        seconds: float = float("inf"),
+        corpus: Sequence[bytes] = (),
+        *,
+        to_first: bool = False,
+    ) -> Counts:
+        """So many inputs, or as many as the time allows, or until something is found (`to_first`). The seeds
+        themselves come first, and `corpus`."""
         counts, end, began = self.counts, time.monotonic() + seconds, time.process_time()
         feed = self._feed_one if self._fast is None else self._feeder(self._fast)
         self._renew()
         with watching():
-            for data in self._seeds[:inputs]:
+            for data in [*self._seeds, *corpus][:inputs]:
                 self._feed(data)
             while counts.inputs < inputs and time.monotonic() < end:
+                if to_first and counts.findings:
+                    break
                 feed(inputs - counts.inputs)
         counts.seconds = time.process_time() - began
         return counts
 
     def feed(self, many: Iterable[bytes]) -> Counts:
-        """Given inputs: of another fuzzer, or of earlier findings."""
+        """Given inputs: of earlier findings."""
+        self._renew()
         with watching():
             for data in many:
-                self._feed(data)
+                self.feed_one(data)
         return self.counts
+
+    def feed_one(self, data: bytes) -> None:
+        """An input of another fuzzer, which notices by itself what hangs."""
+        self._feed(data)
 
     def _feed_one(self, left: int) -> None:
         if self.target.reset is not None and self.counts.inputs % self.target.reset_every == 0:
@@ -100,12 +116,13 @@ class Loop:
     def _feeder(self, fast: ModuleType) -> Callable[[int], None]:
         """Many at a time in C; one that is new, or odd, is fed again here and judged."""
         target, counts, mutator = self.target, self.counts, self._mutator
+        make = mutator if isinstance(mutator, fast.FastMutator) else mutator.next
         drive = fast.Drive(target.check, target.faults, target.max_cpu_s, self._marks, self._last.view)
 
         def feed(left: int) -> None:
             alive()
             sampling.every = False
-            odd = drive.run(mutator, min(BATCH, left), way, size_mark)
+            odd = drive.run(make, min(BATCH, left), way, size_mark)
             accepted, refused = drive.take()
             counts.accepted += accepted
             counts.refused.update(refused)
@@ -159,7 +176,8 @@ class Loop:
         if known is not None:
             known.times += 1
         elif len(self._found) < MAX_FINDINGS:
-            short = shrink(data, still) if kind is not Kind.HANGS and still(data) else data
+            steps = MAX_SLOW_STEPS if kind is Kind.SLOW else MAX_STEPS
+            short = shrink(data, still, steps) if kind is not Kind.HANGS and still(data) else data
             found = Finding(kind.value, what, short.hex(), self.seed, self.counts.inputs)
             self._found[key] = found
             self.counts.findings.append(found)

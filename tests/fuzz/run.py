@@ -7,12 +7,16 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from tests.fuzz import fast
 from tests.fuzz.counts import OUT, Counts, save, table
+from tests.fuzz.guided import is_available, read_corpus
 from tests.fuzz.loop import Loop
 from tests.fuzz.target import Target
 from tests.fuzz.workers import Work, run_all
+
+GUIDED_SHARE: Final = 0.25  # of the time, where atheris is installed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,8 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run_alone(targets[0], Work(inputs, chosen.seconds, chosen.seed), compiled=not chosen.python)
         return 0
     seconds = float("inf") if chosen.inputs else chosen.minutes * 60 * chosen.jobs / len(targets)
+    guided_s = 0.0 if chosen.inputs or not is_available() else seconds * GUIDED_SHARE
     fast.load()  # once, before all of them want it
-    return _report(list(run_all(targets, Work(inputs, seconds, chosen.seed), chosen.jobs)))
+    work = Work(inputs, seconds - guided_s, chosen.seed, guided_s)
+    return _report(list(run_all(targets, work, chosen.jobs)))
 
 
 def _options() -> argparse.ArgumentParser:
@@ -60,7 +66,7 @@ def _run_alone(target: Target, work: Work, *, compiled: bool) -> None:
     """In the process of one target."""
     module = fast.load() if compiled else None
     loop = Loop(target, work.seed, module, OUT / f"{target.name}.last")
-    counts = loop.run(work.inputs, work.seconds)
+    counts = loop.run(work.inputs, work.seconds, read_corpus(target.name))
     (OUT / f"{target.name}.json").write_text(json.dumps(counts.to_json()))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tests.fuzz.counts import OUT, Counts, Finding
+from tests.fuzz.guided import report_of
 from tests.fuzz.loop import Last
 from tests.fuzz.target import Target
 
@@ -26,6 +27,8 @@ class Work:
     inputs: int
     seconds: float
     seed: int
+    guided_s: float = 0.0
+    """Of the seconds, those in which coverage guides."""
 
     def options(self) -> list[str]:
         """For the process."""
@@ -41,19 +44,39 @@ class Worker:
         self.last = OUT / f"{target.name}.last"
         self.result = OUT / f"{target.name}.json"
         self.result.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "tests.fuzz", "--alone", target.name, *work.options()]
-        self._process = subprocess.Popen(command)
+        self._guided = target.after is None and work.guided_s >= 1
+        self._process = self._start()
         self._seen: bytes | None = None
         self._seen_at = self._began = time.monotonic()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        work, python = self._work, [sys.executable, "-m"]
+        if self._guided:
+            report_of(self.target.name).unlink(missing_ok=True)
+            seconds = ["--seconds", str(round(work.guided_s)), "--seed", str(work.seed)]
+            return subprocess.Popen([*python, "tests.fuzz.guided", self.target.name, *seconds])
+        return subprocess.Popen([*python, "tests.fuzz", "--alone", self.target.name, *work.options()])
 
     def poll(self) -> Counts | None:
         """The counts, once it has ended."""
         code = self._process.poll()
         if code is None:
             return self._hung() if self._is_silent() else None
+        if self._guided and not code:
+            self._guided = False
+            self._process = self._start()
+            return None
         if self.result.exists():
-            return Counts.from_json(json.loads(self.result.read_text()))
+            return self._merged()
         return self._found("died", f"the process ended with status {code}")
+
+    def _merged(self) -> Counts:
+        """With what was found under guidance."""
+        counts = Counts.from_json(json.loads(self.result.read_text()))
+        guided = report_of(self.target.name)
+        if guided.exists():
+            counts.add(Counts.from_json(json.loads(guided.read_text())))
+        return counts
 
     def stop(self) -> None:
         """Ends it."""

@@ -21,7 +21,8 @@ from tests.fuzz.values import content, terms
 from tests.virtual import IMMEDIATE, VirtualNetwork, VirtualNode
 
 LOOK_EVERY: Final = 256  # inputs between looks at all that the node does; each is looked at by `answers`
-DAY_EVERY: Final = 4096  # inputs between days that pass
+DAY_EVERY: Final = 1024  # inputs between days that pass
+DAY_AT: Final = 32  # the first day is early, so that short runs have one
 SHORT_S: Final = 90.0  # in which sweeps, probes and checks of a peer fall due
 DAY_S: Final = 26 * 3600.0  # in which all timers fire: refresh, reannouncement, expiry of records
 DEADLINE_S: Final = 30.0
@@ -132,18 +133,25 @@ class World:
 class Worlds:
     """The world that a target's inputs go to: `check`, `after` and `reset` of a `Target`."""
 
-    def __init__(self, feed: Callable[[World, bytes], object]) -> None:
+    def __init__(self, feed: Callable[[World, bytes], object], look_every: int = LOOK_EVERY) -> None:
         """`feed(world, data)` is what the hostile peer does with an input; it raises PeerFault if refused."""
         self._feed = feed
-        self._world = World()
-        self._fed: list[bytes] = []  # since the last look at all
+        self._look_every = look_every
+        self._made: World | None = None
+        self._fed: list[bytes] = []  # since the last day
         self._count = 0
         self._by_days = False  # a day had to pass for something to show
 
     def reset(self) -> None:
         """A new network."""
-        self._world = World()
+        self._made = None
         self._fed, self._count = [], 0
+
+    @property
+    def _world(self) -> World:
+        if self._made is None:
+            self._made = World()
+        return self._made
 
     def check(self, data: bytes) -> object:
         """Feeds one input."""
@@ -160,17 +168,17 @@ class Worlds:
             fed, alone = self._fed, self._count == 1
             self.reset()
             raise NoLongerWorks(data if alone else self._blame(fed), error) from error
-        if self._count % LOOK_EVERY == 0:
+        if self._count % DAY_EVERY == DAY_AT:
             self._fed = []
 
     def _look(self, world: World, count: int) -> None:
         world.answers()
-        if count == 1 or count % LOOK_EVERY == 0:
+        if count == 1 or count % self._look_every == 0:
             world.works()
-        if count % DAY_EVERY == 0 or (count == 1 and self._by_days):
-            self._by_days = True
+        if count % DAY_EVERY == DAY_AT or (count == 1 and self._by_days):
+            self._by_days = True  # until it has been lived through
             world.lives()
-            self._by_days = False
+            self._by_days = count == 1
 
     def _blame(self, fed: Sequence[bytes]) -> bytes | None:
         """Which of the inputs does it by itself, the latest first."""
