@@ -149,10 +149,11 @@ def offers_db(data: bytes) -> object:
         damaged.write(path, Bytes(data))
         before = path.read_bytes()
         try:
-            return run(_start(directory, damaged))
+            OfferDatabase(directory).close()
         except NodeFault as fault:
             _check_told(str(fault), path, before, damaged)
             raise
+        return run(_start(directory, damaged))
 
 
 def _check_told(said: str, path: Path, before: bytes, damaged: Damaged) -> None:
