@@ -82,6 +82,8 @@ class Damaged:
         self.is_raw = True
         raw, size = path.read_bytes(), self._page
         pages = [raw[at : at + size] for at in range(0, len(raw), size)]
+        if not pages:
+            return
         first, second = steps.number() % len(pages), steps.number() % len(pages)
         if steps.number() & 1:
             pages[first], pages[second] = pages[second], pages[first]

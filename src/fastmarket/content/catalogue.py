@@ -223,4 +223,4 @@ class Catalogue:
     def _tell(self, fault: NodeFault) -> None:
         repeated = self._faults.due("", monotonic())
         if repeated is not None:
-            log.error("%s; repeated %d times", fault, repeated)
+            log.error("cannot read the catalogue: %s; repeated %d times", fault, repeated)

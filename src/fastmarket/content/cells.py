@@ -83,7 +83,8 @@ def _typed(kind: str, columns: tuple[str, ...]) -> list[str]:
     return [f"typeof({column}) = '{kind}'" for column in columns]
 
 
-def _is_profile(text: str) -> bool:
+def _is_profile(text: object) -> bool:
+    """Of any type: an index that is damaged may have another one than its table."""
     with suppress(CallerFault):
-        return bool(CidProfile.of(text))
+        return isinstance(text, str) and bool(CidProfile.of(text))
     return False

@@ -3,9 +3,8 @@ compared with a plain reading of that tree."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from hashlib import sha256, sha512
+from collections.abc import Iterator
+from hashlib import sha512
 from random import Random
 
 from fastmarket.config import FetchConfig
@@ -16,7 +15,6 @@ from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.formats.block import verify_block
 from fastmarket.formats.car import CarReader, CarSection, encode_car_header, encode_car_section
 from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec, sha256_multihash
-from fastmarket.formats.cid_path import cid_and_path
 from fastmarket.formats.dag_pb import PbLink, decode_pb_node, encode_pb_node
 from fastmarket.formats.unixfs.directory import DirectoryBuilder, symlink
 from fastmarket.formats.unixfs.hamt import ShardSearch, build_shards, name_hash
@@ -24,12 +22,8 @@ from fastmarket.formats.unixfs.importer import DagLink, cid_of_bytes
 from fastmarket.formats.unixfs.leaf import encode_leaf
 from fastmarket.formats.unixfs.message import NodeKind, UnixfsMessage, decode_message, encode_message
 from fastmarket.formats.unixfs.node import FileNode, HamtNode, SymlinkNode, UnixfsNode, read_node
-from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, UNIXFS_V1_2025, CidProfile
-from fastmarket.native import cid as native_cid
-from fastmarket.native.block_filter import BlockFilter
-from tests.fuzz.target import Shape, Target, agree, as_text, round_trips
-from tests.reference import block_filter as twin_filter
-from tests.reference import unixfs as twin_unixfs
+from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015
+from tests.fuzz.target import Shape, Target, round_trips
 from tests.virtual.dags import Blocks, identity
 from tests.virtual.fetching import START, FetchRun, VirtualHolder
 
@@ -246,91 +240,6 @@ def car_in_pieces(data: bytes) -> object:
     return len(found)
 
 
-# -- names of contents
-
-
-def cid_path(data: bytes) -> object:
-    cid, names = cid_and_path(as_text(data))
-    assert cid_and_path(str(cid)) == (cid, ())
-    return names
-
-
-def _paths() -> list[bytes]:
-    cid = str(cid_of_bytes(LEAF))
-    v1 = str(cid_of_bytes(LEAF, UNIXFS_V1_2025))
-    forms = (
-        "{}",
-        "{}/dir/file",
-        "/ipfs/{}/a b/ß",
-        "ipfs://{}/a%20b",
-        "https://gate.example/ipfs/{}/x?filename=y#z",
-        "http://{}.ipfs.localhost:8080/a/../b",
-    )
-    return [form.format(one).encode() for form in forms for one in (cid, v1)]
-
-
-def profile(data: bytes) -> object:
-    return round_trips(CidProfile.of(as_text(data)), lambda value: CidProfile.of(str(value)))
-
-
-def directory_names(data: bytes) -> object:
-    """Names of one directory, by lines; what is built is read again with the same names."""
-    builder, found = DirectoryBuilder(), list[bytes]()
-    names = as_text(data).split("\n")
-    for name in names:
-        builder.add(name, LINK)
-    builder.finish(lambda _cid, block: found.append(block))
-    node = read_node(Codec.DAG_PB, found[-1])
-    assert not isinstance(node, FileNode | SymlinkNode)
-    assert sorted(entry.name for entry in node.entries) == sorted(names)
-    return len(names)
-
-
-# -- kernels
-
-
-def imported(data: bytes) -> object:
-    """The CIDs of a file, by the importer and by its twin; leaves by the kernel that reads files, too."""
-    chunk, data = 16 + (data[0] if data else 0), data[1:]
-    for version, raw in ((0, False), (1, True), (1, False), (0, True)):
-        profile = UNIXFS_V0_2015.with_(
-            cid_version=version, raw_leaves=raw, chunk_bytes=chunk, links_per_node=3
-        )
-        expected = twin_unixfs.import_file(data, version=version, raw=raw, chunk=chunk, width=3)
-        assert str(cid_of_bytes(data, profile)) == expected
-    descriptor = os.memfd_create("leaves")
-    try:
-        os.write(descriptor, data)
-        for raw in (False, True) if data else ():
-            leaves = [data[at : at + chunk] for at in range(0, len(data), chunk)]
-            blocks = leaves if raw else [encode_leaf(leaf) for leaf in leaves]
-            found = native_cid.leaf_digests(descriptor, 0, len(data), chunk, raw)
-            assert found == b"".join(sha256(block).digest() for block in blocks), (
-                "the kernel hashes otherwise"
-            )
-    finally:
-        os.close(descriptor)
-    return len(data)
-
-
-def block_filter(data: bytes) -> object:
-    """What is added is there, and the rest is as with the twin; any bytes may be asked for."""
-    capacity, digests, asked = 1 + len(data) // 64, data[: len(data) // 64 * 32], data[len(data) // 64 * 32 :]
-    kernel, twin = BlockFilter(capacity), twin_filter.BlockFilter(capacity)
-    kernel.add(digests)
-    twin.add(digests)
-    names = [SHA2_256_PREFIX + digests[at : at + 32] for at in range(0, len(digests), 32)]
-    assert all(map(kernel.may_have, names)), "lost"
-    for name in (asked, asked[:34], SHA2_256_PREFIX + asked[:32], SHA2_256_PREFIX + asked[:31]):
-        agree(lambda name=name: kernel.may_have(name), lambda name=name: twin.may_have(name))
-    assert kernel.size == twin.size
-    return len(names)
-
-
-def _fills(*sizes: int) -> Sequence[bytes]:
-    return [bytes((7,)) + Random(size).randbytes(size) for size in sizes]
-
-
 TARGETS: tuple[Target, ...] = (
     Target("dag-pb", "fastmarket.formats.dag_pb.decode_pb_node", nodes, dag_pb, (PeerFault,), Shape.PROTOBUF),
     Target(
@@ -375,45 +284,5 @@ TARGETS: tuple[Target, ...] = (
         car_in_pieces,
         (PeerFault,),
         Shape.VARINT_FRAMES,
-    ),
-    Target(
-        "cid-path", "fastmarket.formats.cid_path.cid_and_path", _paths, cid_path, (CallerFault,), Shape.TEXT
-    ),
-    Target(
-        "cid-profile",
-        "fastmarket.formats.unixfs.profile.CidProfile.of",
-        lambda: [
-            b"unixfs-v0-2015",
-            b"unixfs-v1-2025",
-            str(UNIXFS_V0_2015.with_(cid_version=1, chunk_bytes=9000, links_per_node=7)).encode(),
-        ],
-        profile,
-        (CallerFault,),
-        Shape.TEXT,
-    ),
-    Target(
-        "directory-names",
-        "fastmarket.formats.unixfs.directory.DirectoryBuilder",
-        lambda: ["\n".join(NAMES).encode(), b"a\nb\nc"],
-        directory_names,
-        (CallerFault,),
-        Shape.TEXT,
-    ),
-    Target(
-        "import",
-        "fastmarket.native.cid.leaf_digests",
-        lambda: _fills(0, 1, 8, 9, 100, 1000),
-        imported,
-        (),
-        Shape.BYTES,
-        longest=1024,
-    ),
-    Target(
-        "block-filter",
-        "fastmarket.native.block_filter.BlockFilter.may_have",
-        lambda: _fills(0, 31, 64, 640, 6400),
-        block_filter,
-        (),
-        Shape.BYTES,
     ),
 )

@@ -72,9 +72,15 @@ _STREAMS = frozenset({"FindHoldersBatch", "RegisterFiles"})
 
 
 def _call(method: str, data: bytes) -> object:
-    """Refused by a status that names the field, or answered."""
+    """Refused by a status that names the field, or answered; that there is no such thing here, no peer and no
+    holder are answers, too."""
     node = live.live()
-    return node.call(method, data, streams=method in _STREAMS, most=1 if method == "WatchHolders" else 3)
+    try:
+        return node.call(method, data, streams=method in _STREAMS, most=1 if method == "WatchHolders" else 3)
+    except live.Refused as refused:
+        if str(refused) == "INVALID_ARGUMENT":
+            raise
+        return str(refused)
 
 
 def still_works(data: bytes) -> None:
@@ -91,7 +97,7 @@ def _target(method: str, requests: tuple[Message, ...]) -> Target:
     check: Callable[[bytes], object] = partial(_call, method)
     return Target(
         name,
-        f"fastmarket.market.{'grpc_server' if '.' in method else 'v1_methods'}.{method}",
+        f"fastmarket.market.{'grpc_server.MarketServer' if '.' in method else 'v1_methods.V1Methods'}",
         lambda: [request.SerializeToString() for request in requests],
         check,
         (live.Refused,),

@@ -3,7 +3,6 @@ A start ends in a fault that names the file, or goes on with all that can be rea
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tempfile
@@ -17,8 +16,7 @@ from typing import TypeVar
 from fastmarket.config import FetchConfig, NodeConfig
 from fastmarket.content import database as content_database
 from fastmarket.content.catalogue import Catalogue
-from fastmarket.content.leaf_log import LeafLog
-from fastmarket.errors import CallerFault, NodeFault, StorageFault, Unmet
+from fastmarket.errors import CallerFault, NodeFault, StorageFault
 from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.exchange.fetching.holder import HolderEnd, HolderTally
 from fastmarket.formats.identity import Identity
@@ -30,7 +28,6 @@ from fastmarket.node_parts import disk
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms, Signing, sign_offers
 from fastmarket.offers.store.changes import Change
-from fastmarket.part_files import PartFile, new_proof, open_proven
 from fastmarket.storage import database as offer_database
 from fastmarket.storage import holders, keys, peers
 from fastmarket.storage.database import BatchRow, BatchWrites, OfferDatabase, RecordRow
@@ -152,10 +149,11 @@ def offers_db(data: bytes) -> object:
         damaged.write(path, Bytes(data))
         before = path.read_bytes()
         try:
-            return run(_start(directory, damaged))
+            OfferDatabase(directory).close()
         except NodeFault as fault:
             _check_told(str(fault), path, before, damaged)
             raise
+        return run(_start(directory, damaged))
 
 
 def _check_told(said: str, path: Path, before: bytes, damaged: Damaged) -> None:
@@ -244,7 +242,8 @@ def _serve(catalogue: Catalogue, goods: _Goods) -> int:
 # -- other files of a data directory
 
 
-def _in_file(name: str, data: bytes, read: Callable[[Path], T]) -> T:
+def in_file(name: str, data: bytes, read: Callable[[Path], T]) -> T:
+    """What reading gives of a directory with that file in it."""
     with home() as directory:
         (directory / name).write_bytes(data)
         os.chmod(directory / name, 0o600)
@@ -263,7 +262,7 @@ def peer_file(data: bytes) -> object:
         assert not (directory / peers.FILE).with_name(f".{peers.FILE}.new").exists()
         return found
 
-    return _in_file(peers.FILE, data, read)
+    return in_file(peers.FILE, data, read)
 
 
 def _peer_files() -> list[bytes]:
@@ -292,7 +291,7 @@ def holder_file(data: bytes) -> object:
         assert len(HolderHistory.from_bytes(history.to_bytes(), FetchConfig())) == len(history)
         return len(history)
 
-    return _in_file(holders.FILE, data, read)
+    return in_file(holders.FILE, data, read)
 
 
 def _history() -> bytes:
@@ -309,7 +308,7 @@ def key_file(data: bytes) -> object:
         assert (directory / keys.KEY_FILE).read_bytes() == data, "a key was overwritten"
         return found
 
-    found = _in_file(keys.KEY_FILE, data, read)
+    found = in_file(keys.KEY_FILE, data, read)
     assert keys.import_identity(keys.export_identity(found)).peer_id == found.peer_id
     return found
 
@@ -318,81 +317,6 @@ def _keys() -> list[bytes]:
     found = [keys.export_identity(one) for one in ED25519[:2]]
     empty = b"-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----\n"
     return [*found, b"-----BEGIN EC PARAMETERS-----\nBg==\n-----END EC PARAMETERS-----\n" + found[0], empty]
-
-
-# -- imports and fetches under way
-
-
-def leaf_log(data: bytes) -> object:
-    """What is kept is whole records; what is appended then is found behind them."""
-
-    def read(directory: Path) -> object:
-        path = directory / "1.leaves"
-        with LeafLog(path, 16, goes_on=True, flush_bytes=1) as log:
-            found = list(log.kept())
-            log.append(32, bytes(64))
-        with LeafLog(path, 16, goes_on=True, flush_bytes=1) as log:
-            assert list(log.kept()) == [*found, (32, bytes(64))], "what was appended is not there"
-        assert all(length % 16 == 0 and len(digests) == length * 2 for length, digests in found)
-        return found
-
-    return _in_file("1.leaves", data, read)
-
-
-def _leaf_logs() -> list[bytes]:
-    with home() as directory:
-        path = directory / "1.leaves"
-        with LeafLog(path, 16, goes_on=False, flush_bytes=1) as log:
-            for number in range(1, 4):
-                log.append(16 * number, bytes([number]) * 32 * number)
-        whole = path.read_bytes()
-    return [whole, whole[:-5], b"", bytes(48)]
-
-
-ORDER = "bafy 0-"
-
-
-def part_list(data: bytes) -> object:
-    """NAME.part.list of an earlier run: the stream goes on at a place that there is, or begins again."""
-    with home() as directory:
-        target = directory / "name"
-        target.with_name("name.part").write_bytes(b"0123456789")
-        target.with_name("name.part.list").write_bytes(data)
-        part = PartFile(target)
-        try:
-            kept = part.begin_stream(ORDER)
-            assert 0 <= kept <= 10
-            part.append(b"rest")
-            part.finish(kept + 4)
-        finally:
-            part.close()
-        assert target.read_bytes() == b"0123456789"[:kept] + b"rest"
-        return kept
-
-
-def _part_lists() -> list[bytes]:
-    noted = {"order": ORDER, "bytes": 7}
-    return [json.dumps(noted).encode(), json.dumps({**noted, "bytes": 11}).encode(), b"[" * 3000]
-
-
-_PROOF = new_proof()
-
-
-def output_proof(data: bytes) -> object:
-    """A file that a caller names, and the proof that it may write there: only that one opens it."""
-    proof, content = data[:32], data[32:]
-    with home() as directory:
-        path = directory / "out.part"
-        path.write_bytes(content)
-        os.chmod(path, 0o600)
-        number = open_proven(str(path), proof)
-        try:
-            assert content.endswith(proof), "opened without its proof"
-            assert len(proof) == 32
-            assert path.read_bytes() == content[:-32]
-        finally:
-            os.close(number)
-        return len(content)
 
 
 TARGETS: tuple[Target, ...] = (
@@ -423,7 +347,7 @@ TARGETS: tuple[Target, ...] = (
         peer_file,
         (),
         Shape.JSON,
-        spare_bytes=1 << 20,
+        spare_bytes=4 << 20,
     ),
     Target(
         "holder-file",
@@ -442,17 +366,5 @@ TARGETS: tuple[Target, ...] = (
         (NodeFault,),
         Shape.BYTES,
         spare_bytes=1 << 20,
-    ),
-    Target("leaf-log", "fastmarket.content.leaf_log.LeafLog.kept", _leaf_logs, leaf_log, (), Shape.BYTES),
-    Target(
-        "part-list", "fastmarket.part_files.PartFile.begin_stream", _part_lists, part_list, (), Shape.JSON
-    ),
-    Target(
-        "output-proof",
-        "fastmarket.part_files.open_proven",
-        lambda: [_PROOF + b"some bytes" + _PROOF, _PROOF + _PROOF, _PROOF],
-        output_proof,
-        (Unmet,),
-        Shape.BYTES,
     ),
 )
