@@ -45,8 +45,9 @@ class KadConfig:
     # Peers queried per lookup: 3-4 times what is needed at 100,000 nodes, so that peers that keep inventing
     # closer ones cannot prolong it indefinitely
     max_asked: int = 200
-    # Candidates kept per lookup, closest first; leaves room for dead peers among the k closest
-    shortlist_size: int = 128
+    # Candidates kept per lookup, closest first; leaves room for dead peers among the k closest, and for k of
+    # each of a dozen address blocks from which one key is attacked
+    shortlist_size: int = 256
     max_jobs: int = 4096  # running at once; beyond it Busy
     max_background_jobs: int = 4  # own republish and refresh jobs at once: callers come first
 
@@ -56,6 +57,10 @@ class KadConfig:
     # Multiple of that distance: the estimate is often off by a fifth, and peers not among the k closest known
     # are skipped anyway
     optimistic_reach: float = 1.5
+    # What is stored lies at all peers within this multiple of that distance, at least at the k closest: ids
+    # placed around a key add to its storers instead of displacing them. 1: k peers are expected there, and as
+    # many messages are sent as to the k closest; 0: the k closest alone
+    region_reach: float = 1.0
     # Lookups whose distance to the k-th closest peer is remembered for the estimate, which is the median
     size_samples: int = 32
 

@@ -21,7 +21,9 @@ from fastmarket.formats.kad_key import RawKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.lookup.lookup import Lookup, earlier
+from fastmarket.kad.lookup.network_size import KEY_BITS
 from fastmarket.kad.lookup.queries import AnnounceProvider
+from fastmarket.kad.lookup.region import region_distance
 from fastmarket.kad.records.put_job import PutJob, PutResult
 from fastmarket.kad.records.shares import NEARBY, Source
 from fastmarket.kad.records.work import FORGED_FACTOR, PLACE_US, SIGNATURE_US, WorkShares
@@ -29,6 +31,7 @@ from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache, Re
 from fastmarket.native.batch import SignedBatch, count_signatures
 from fastmarket.offers.announce.clocks import ClockWatch
 from fastmarket.offers.announce.complaints import Complaints
+from fastmarket.offers.announce.coverage import PLACE_BITS
 from fastmarket.offers.announce.delivery import Deliveries
 from fastmarket.offers.announce.handover import HandoverJob, Handovers
 from fastmarket.offers.announce.reprovider import Reprovider
@@ -486,6 +489,7 @@ class OfferProtocol:
         pace = Pace(
             k=kad.k,
             most_of_group=kad.max_group_in_bucket,
+            reach=region_distance(kad, engine.knowledge.size) >> (KEY_BITS - PLACE_BITS),
             lookups=config.sweep_lookups,
             patient=scheduled,
             timeout_s=config.sweep_timeout_s,
