@@ -12,7 +12,7 @@ from fastmarket.kad.lookup.peer_state import StateRule, Transitions
 from fastmarket.kad.lookup.policy import STATE_RULES
 
 AFTER = Transitions()
-SURPLUS = 2
+SURPLUS = 1.5
 
 
 class Closest:

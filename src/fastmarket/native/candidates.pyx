@@ -53,9 +53,9 @@ cdef enum:
     _NO_BLOCK = -1       # no public address
     _UNKNOWN_BLOCK = -2  # not looked for so far
     _FIRST_MET = 128     # room for peers heard of at first, a power of two
-    # Times k within reach, where k are expected: by chance once in 100,000 keys. Ids have been placed there, and the
-    # peers beyond name those that they hide
-    _SURPLUS = 2
+    # More than 3/2 k within reach, where k are expected: by chance around one key in eighty. Ids may have been placed
+    # there, and the peers beyond name those that they hide
+    _SURPLUS_HALVES = 3
 
 cdef tuple _COLUMNS = (
     "is_queryable", "is_skippable", "is_counted", "has_answered", "is_awaited", "may_hold", "is_present", "is_found",
@@ -279,7 +279,7 @@ cdef class Closest:
     cdef bint _sated(self) noexcept:
         """Enough of no crowd; and where far more are within reach than are expected there, as many beyond it."""
         return self._diverse >= self._k and (
-            self._inside <= _SURPLUS * self._k or self._near - self._inside >= self._k
+            2 * self._inside <= _SURPLUS_HALVES * self._k or self._near - self._inside >= self._k
         )
 
     cdef bint _wants(self, int64_t block, bint within) noexcept:
@@ -348,7 +348,7 @@ cdef class Candidates:
     """Those of one lookup, at most `shortlist_size`, closest first; and the walk over them.
 
     `reach`: a 32-byte distance within which all of them count among the closest, but of one address block beyond the
-    nearest k no more than of a crowd. If these are far more than k, as many as k beyond count, too. None: there is
+    nearest k no more than of a crowd. If these are many more than k, as many as k beyond count, too. None: there is
     none.
 
     A walk: `begin`, then `next_to_query` until it returns None; each candidate that it returns is to be asked, by
@@ -733,7 +733,7 @@ cdef class Candidates:
             return self._is_done() or (
                 self._answered >= self._beta and not self.is_open
                 and chosen._near == chosen._diverse and self._at + 1 >= self._within
-                and chosen._inside <= _SURPLUS * self._k
+                and 2 * chosen._inside <= _SURPLUS_HALVES * self._k
             )
         return False
 
