@@ -209,7 +209,7 @@ class V1Methods:
         wanted: list[tuple[OfferTerms, Named]] = []
         node = self._service.peer_id
         faults: dict[int, CallerFault] = {}
-        turn = self._config.searches_a_turn
+        turn = self._config.searches_a_piece
         for place, file in enumerate(request.files):
             if not place % turn:
                 await self._work.turns.take(CALLER.get(), min(turn, len(request.files) - place))

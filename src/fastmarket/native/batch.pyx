@@ -232,7 +232,7 @@ cdef class SignedBatch:
 
 def count_signatures(offers):
     """Different batches, and offers that are of none, among signed offers."""
-    cdef bytes one, kept
+    cdef bytes one, _kept  # `before` points into it
     cdef const uint8_t *before = NULL
     cdef const uint8_t *data
     cdef Py_ssize_t held = 0, size, start, end
@@ -245,7 +245,7 @@ def count_signatures(offers):
                 continue  # a neighbour of the same batch
             try:
                 end = field(data, size, 0, _BATCH_TAG, &start)
-                kept, before, held = one, data, end
+                _kept, before, held = one, data, end
             except ValueError:
                 start, end = 0, size
         different.add(PyBytes_FromStringAndSize(<const char *> data + start, end - start))

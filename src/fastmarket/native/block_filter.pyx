@@ -61,13 +61,13 @@ cdef class BlockFilter:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(digests), at
         cdef uint8_t *line
         cdef uint64_t word
-        cdef int probe
+        cdef int _probe
         if size % _DIGEST:
             raise ValueError(f"digests: {_DIGEST} bytes each wanted, got {size}")
         for at in range(0, size, _DIGEST):
             line = self._line(data + at)
             word = _word(data + at + 8)
-            for probe in range(_PROBES):
+            for _probe in range(_PROBES):
                 line[(word >> 3) & 63] |= <uint8_t> (1 << (word & 7))
                 word >>= 9
 
@@ -76,12 +76,12 @@ cdef class BlockFilter:
         cdef const uint8_t *data = <const uint8_t *> PyBytes_AS_STRING(multihash)
         cdef const uint8_t *line
         cdef uint64_t word
-        cdef int probe
+        cdef int _probe
         if PyBytes_GET_SIZE(multihash) != _MULTIHASH or data[0] != 0x12 or data[1] != _DIGEST:
             return False
         line = self._line(data + 2)
         word = _word(data + 10)
-        for probe in range(_PROBES):
+        for _probe in range(_PROBES):
             if not line[(word >> 3) & 63] >> (word & 7) & 1:
                 return False
             word >>= 9

@@ -20,7 +20,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem, PyDict_Next
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_INCREF, Py_XDECREF
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, realloc
@@ -572,7 +572,9 @@ cdef class Candidates:
         """Slots taken: asked, and not late."""
         return len(self._fresh)
 
-    def query(self, Candidate candidate not None, double now, bint connected, double soft_timeout_s, double hold_s) -> None:
+    def query(
+        self, Candidate candidate not None, double now, bint connected, double soft_timeout_s, double hold_s
+    ) -> None:
         """It is asked at `now`, and takes a slot until it is `soft_timeout_s` later; late, it holds the end until
         `hold_s` after `now`, or longer where others are slow."""
         candidate.queried_at = now
@@ -697,7 +699,8 @@ cdef class Candidates:
             if self._claims is not None:
                 candidate = self._whoever_asks(listed)
             if candidate._rule & _QUERYABLE:
-                if candidate._rule & _SKIPPABLE and self._counted >= self._min_queried and self._take_unqueried(candidate):
+                skippable = candidate._rule & _SKIPPABLE and self._counted >= self._min_queried
+                if skippable and self._take_unqueried(candidate):
                     if self._is_done():
                         return None
                 elif self._asked >= self._max_asked:

@@ -34,7 +34,7 @@ cdef class EventQueue:
         return self._size
 
     cdef int _grow(self) except -1:
-        cdef Py_ssize_t room = 2 * self._room if self._room else 1024, slot
+        cdef Py_ssize_t room = 2 * self._room if self._room else 1024
         cdef void *grown = realloc(self._heap, room * sizeof(Event))
         if grown == NULL:
             raise MemoryError

@@ -91,7 +91,7 @@ def merkle_root(bytes leaf not None, uint64_t index, uint64_t count, bytes path 
 
 
 cdef Py_ssize_t field(const uint8_t *data, Py_ssize_t size, Py_ssize_t at, uint8_t tag,
-                       Py_ssize_t *start) except -1:
+                      Py_ssize_t *start) except -1:
     """Where the field ends that begins at `at`; `start`: its value. ValueError."""
     cdef uint64_t length
     if at >= size or data[at] != tag:

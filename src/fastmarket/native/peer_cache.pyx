@@ -105,8 +105,9 @@ cdef class PeerInfoCache:
         for at in range(first, first + _WAYS):
             if held[at] == <PyObject *> None:
                 break
-            if PyBytes_GET_SIZE(<bytes> held[at]) == size and memcmp(PyBytes_AS_STRING(<bytes> held[at]), data, size) == 0:
-                return self._parsed[at]
+            if PyBytes_GET_SIZE(<bytes> held[at]) == size:
+                if memcmp(PyBytes_AS_STRING(<bytes> held[at]), data, size) == 0:
+                    return self._parsed[at]
         cdef bytes raw = PyBytes_FromStringAndSize(<const char *> data, size)
         cdef object parsed = self._parse(raw)
         if self._raws is raws:  # not resized meanwhile

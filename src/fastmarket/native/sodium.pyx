@@ -38,7 +38,8 @@ cdef enum:
 # Wrong types here would be calls into the void: they are compared with what PyNaCl declares.
 _TYPES = {
     "crypto_sign_seed_keypair": "int(*)(unsigned char *, unsigned char *, unsigned char *)",
-    "crypto_sign": "int(*)(unsigned char *, unsigned long long *, unsigned char *, unsigned long long, unsigned char *)",
+    "crypto_sign":
+        "int(*)(unsigned char *, unsigned long long *, unsigned char *, unsigned long long, unsigned char *)",
     "crypto_sign_open":
         "int(*)(unsigned char *, unsigned long long *, unsigned char *, unsigned long long, unsigned char *)",
     "crypto_scalarmult_base": "int(*)(unsigned char *, unsigned char *)",

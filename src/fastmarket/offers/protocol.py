@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
@@ -54,14 +54,12 @@ from fastmarket.offers.wire.messages import (
     encode_find,
     encode_found,
 )
-from fastmarket.offers.wire.verifying import (
-    OfferReader,
-    OfferVerifier,
-    check_claimed_times,
-    unverified_claims,
-)
+from fastmarket.offers.wire.verifying import OfferReader, OfferVerifier, check_times, unverified_claims
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
+
+if TYPE_CHECKING:
+    from fastmarket.native.merkle import Claims
 
 _REFUSED = {
     Ack.SUPERSEDED: Refusal.SUPERSEDED,
@@ -101,6 +99,27 @@ Wanted: TypeAlias = Announcement | Sweep | Handover
 
 class OfferProtocol:
     """State and behaviour of offers on one node."""
+
+    __slots__ = (
+        "_engine",
+        "_identity",
+        "_reader",
+        "_reading",
+        "_trace",
+        "_turn",
+        "acks",
+        "clock",
+        "config",
+        "handovers",
+        "other_keys_count",
+        "own",
+        "refusals",
+        "refused_count",
+        "response_cache",
+        "store",
+        "verifier",
+        "work",
+    )
 
     def __init__(
         self,
@@ -205,10 +224,11 @@ class OfferProtocol:
             acks += self._take_whole(sender, source, batch, now, why)
         stored = acks.count(Ack.STORED)
         verified = self.verifier.verified_count - verified
-        if stored or why:
+        if stored:
             self._turn.is_wanted = True
         if stored or verified:
-            signatures = verified + (FORGED_FACTOR - 1) * min(verified, acks.count(Ack.INVALID))
+            forged = min(verified, sum([reason not in OF_CLOCKS for reason in why]))
+            signatures = verified + (FORGED_FACTOR - 1) * forged
             self.work.spend(source, SIGNATURE_US * signatures + PLACE_US * stored, now)
         return acks
 
@@ -225,22 +245,32 @@ class OfferProtocol:
         return batches
 
     def _take(self, sender: PeerId, source: Source, envelope: bytes, now: float, why: list[Refusal]) -> Ack:
-        store = self.store
+        told, is_tight = None, self.store.may_refuse(source)
+        if is_tight or not is_batched(envelope):  # of a batch, all but the first cost no signature
+            told = unverified_claims(envelope)
+            ack = None if told is None else self._unkept(told, source, len(envelope), now, is_tight)
+            if ack is not None:
+                return ack if ack is Ack.FULL else self._counted(ack, why)
         try:
-            if store.may_refuse(source):
-                told = unverified_claims(envelope)
-                if told is not None:
-                    if store.would_refuse(source, told[:3], len(envelope)):
-                        return Ack.FULL
-                    check_claimed_times(told, now)
-            elif not is_batched(envelope) and (told := unverified_claims(envelope)) is not None:
-                check_claimed_times(told, now)
-                held = store.get(told[:3])
-                if held is not None and held.seq > told[3]:
-                    return self._counted(Ack.SUPERSEDED, why)
-            return self._counted(store.add(self.verifier.open(envelope, now), now, source=source), why)
+            if told is not None:
+                check_times(told[4], told[5], now)
+            offer = self.verifier.open(envelope, now)
         except OfferRefused as refused:
             return self._on_refused(sender, refused, why)
+        ack = self.store.add(offer, now, source=source)
+        self._look_for_own((offer,), (ack,), now)
+        return self._counted(ack, why)
+
+    def _unkept(self, told: Claims, source: Source, size: int, now: float, is_tight: bool) -> Ack | None:
+        """Why an offer would not be kept even if what it claims is true; None: it would. So such an offer
+        costs no signature check."""
+        *_, seq, _, not_after = told
+        if not_after <= now:
+            return Ack.EXPIRED
+        held = self.store.get(told[:3])
+        if held is not None:
+            return Ack.SUPERSEDED if held.seq > seq else None
+        return Ack.FULL if is_tight and self.store.would_refuse(source, told[:3], size) else None
 
     def _take_whole(
         self, sender: PeerId, source: Source, batch: SignedBatch, now: float, why: list[Refusal]
@@ -251,13 +281,24 @@ class OfferProtocol:
         offers = [one for one in opened if isinstance(one, Offer)]
         if len(offers) == len(opened):
             acks = self.store.add_batch(offers, now, source=source)
+            self._look_for_own(offers, acks, now)
             return acks if acks.count(Ack.STORED) == len(acks) else [self._counted(ack, why) for ack in acks]
-        return [
-            self._counted(self.store.add(alone(one), now, source=source), why)
-            if isinstance(one, Offer)
-            else self._on_refused(sender, one, why)
-            for one in opened
-        ]
+        acks = []
+        for one in opened:
+            if isinstance(one, Offer):
+                ack = self.store.add(alone(one), now, source=source)
+                self._look_for_own((one,), (ack,), now)
+                acks.append(self._counted(ack, why))
+            else:
+                acks.append(self._on_refused(sender, one, why))
+        return acks
+
+    def _look_for_own(self, offers: Sequence[Offer], acks: Sequence[Ack], now: float) -> None:
+        """One provider signed all of them; if that is this node, see `Reprovider.on_newer`."""
+        if offers[0].provider == self._identity.peer_id:
+            for offer, ack in zip(offers, acks, strict=True):
+                if ack is Ack.STORED:
+                    self.own.on_newer(offer, now)
 
     def _counted(self, ack: Ack, why: list[Refusal]) -> Ack:
         """`why` gets a reason for each ack that is to have one. Those of `FULL` are counted by `_store`."""
@@ -272,6 +313,7 @@ class OfferProtocol:
         for reason in why:
             if reason in OF_CLOCKS and (count := self.clock.on_refused_here(now)):
                 self.refused_count += count
+                self._turn.is_wanted = True  # to tell the operator
 
     def _on_refused(self, sender: PeerId, refused: OfferRefused, why: list[Refusal]) -> Ack:
         why.append(refused.refusal)

@@ -105,3 +105,15 @@ def test_what_is_remembered_is_bounded(steps: list[tuple[int, int, float]]) -> N
         assert work.free(now) > -0.05
     assert len(work._blocks) <= 4096
     assert len(work._senders) <= 16_384
+
+
+@pytest.mark.parametrize("back_s", [1.0, 3600.0, 1e9])
+def test_a_time_that_goes_back_forgives_and_adds_nothing(back_s: float) -> None:
+    work = WorkShares(SHARE)
+    source = Source(b"a", b"one")
+    now = 1.7e9
+    work.spend(source, 1000.0, now)
+    free = work.free(now)
+    assert work.free(now - back_s) == free
+    work.spend(source, 1000.0, now - back_s)
+    assert 1 - work.free(now) == pytest.approx(2 * (1 - free))

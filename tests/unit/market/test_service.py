@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from fastmarket.config import MarketConfig
+from fastmarket.config import FetchConfig, MarketConfig
 from fastmarket.errors import Busy, ConnectionLost, NodeFault, QuorumFailed, RequestTimeout
+from fastmarket.exchange.fetching.history import HolderHistory
+from fastmarket.exchange.fetching.holder import HolderTally
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.outcome import Outcome
 from fastmarket.market.service import MarketService
@@ -41,6 +43,28 @@ def test_register_and_find(run: Any) -> None:
     found = run(service.find(CONTENT))
     assert [offer.price_per_mb for offer in found] == [1, 9]
     assert run(service.find(b"\x12\x20" + bytes(32))) == []
+
+
+def test_a_holder_that_failed_a_probe_comes_last_and_one_that_delivered_in_front(run: Any) -> None:
+    net, dht, _ = market()
+    history = HolderHistory(FetchConfig())
+    service = MarketService(dht, now=lambda: net.now, history=history)
+    offers = [sign_offer(identity(60 + price), terms(price), START) for price in range(20)]
+
+    async def found(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Offer]:
+        for offer in offers:
+            yield offer
+
+    dht.find_offers = found  # type: ignore[method-assign]
+    assert run(service.find(CONTENT))[0] is offers[0]
+    history.on_probe(offers[0].provider.raw, net.now, silent=True)
+    delivered = HolderTally(1, 0, 50_000_000, 0, 200, 0, 0, 0, 1e6, 0.02, 0, None)
+    history.record(offers[19].provider.raw, delivered, net.now)
+    ordered = run(service.find(CONTENT))
+    assert ordered[-1] is offers[0]
+    assert ordered[0] is offers[1]
+    assert offers[19] in ordered[:10]
+    assert len(ordered) == 20
 
 
 def test_find_answers_with_what_came_when_others_hang(run: Any) -> None:

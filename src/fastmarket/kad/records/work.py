@@ -16,12 +16,12 @@ from typing import Final
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.kad.records.shares import Source
 
-SIGNATURE_US: Final = 60
-"""One Ed25519 verification with its envelope (`bench/bench_offers.py`)."""
+SIGNATURE_US: Final = 100
+"""One Ed25519 verification, reading what is signed, and putting it into a store in the place of another."""
 PLACE_US: Final = 8
-"""Putting one offer into a store, and out again when another displaces it."""
-FORGED_FACTOR: Final = 8
-"""What cannot be stored after all counts so many times: no honest peer passes on what is wrongly signed."""
+"""One offer of a batch in addition: to hash, read, put in, and displace again."""
+FORGED_FACTOR: Final = 32
+"""What is wrongly signed counts so many times: no honest peer passes it on, and refusing costs a check."""
 
 MEMORY_S: Final = 10.0
 """Work counts for 1/e after so long. A burst may take as much of a core as the share allows in that time."""
@@ -52,12 +52,12 @@ class _Block:
 class WorkShares:
     """Decides whether a sender may cause work now. Counts are weighted by e^(time / MEMORY_S)."""
 
-    __slots__ = ("_began", "_blocks", "_capacity", "_most", "_senders", "_total")
+    __slots__ = ("_began", "_blocks", "_capacity", "_latest", "_most", "_senders", "_total")
 
     def __init__(self, core_share: float) -> None:
         """`core_share` of one core is the most that all senders together may take in the long run."""
         self._capacity = core_share * MEMORY_S * 1e6
-        self._began = 0.0
+        self._began = self._latest = 0.0
         self._total = 0.0
         self._most = 0.0  # of a block
         self._blocks: BoundedMap[bytes, _Block] = BoundedMap(
@@ -104,6 +104,8 @@ class WorkShares:
         return self._senders.peek(source) or 0.0
 
     def _weight(self, now: float) -> float:
+        # A time before the latest counts as the latest: what was caused does not weigh more then.
+        now = self._latest = max(now, self._latest)
         age = (now - self._began) / MEMORY_S
         if age > _LONGEST:
             self._scale(exp(-age) if age < 10 * _LONGEST else 0.0)

@@ -58,6 +58,8 @@ def _rounded_up(radius: int) -> int:
 class Coverage:
     """Peers by place, and the spans of the key space in which all of them are known."""
 
+    __slots__ = ("_all", "_ends", "_firsts", "_k", "_most_of_group", "_peers", "_places", "_reach")
+
     def __init__(self, k: int, most_of_group: int, reach: int = 0) -> None:
         """`most_of_group`: how many of the k closest may be in one address block. `reach`: the distance, in
         places, within which every known peer counts besides them (`kad.lookup.region`)."""

@@ -91,6 +91,32 @@ class _Search:
 class SweepJob(Job):
     """Stores offers at the k closest of each. Progress: `Settled`; result: a `SweepResult`."""
 
+    __slots__ = (
+        "_coverage",
+        "_deliveries",
+        "_detours",
+        "_given",
+        "_index_of",
+        "_last",
+        "_left",
+        "_lookups",
+        "_make_lookup",
+        "_missing",
+        "_next_token",
+        "_offers",
+        "_order",
+        "_pace",
+        "_parcels",
+        "_pause_s",
+        "_places",
+        "_requests",
+        "_resting_until",
+        "_retry_until",
+        "_searches",
+        "_seeds",
+        "_tokens",
+    )
+
     def __init__(
         self,
         offers: Sequence[Offer],

@@ -71,6 +71,18 @@ class FindOffersJob(LookupJob):
     ends when the lookup and the extra requests have ended, at the latest after `timeout_s`.
     """
 
+    __slots__ = (
+        "_config",
+        "_directly_asked",
+        "_extras",
+        "_held",
+        "_next_token",
+        "_offers",
+        "_paging",
+        "_query",
+        "_unsent",
+    )
+
     def __init__(
         self, lookup: Lookup, query: FindOffersQuery, seeds: Seeds, config: OfferConfig, timeout_s: float
     ) -> None:

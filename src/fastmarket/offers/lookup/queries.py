@@ -62,6 +62,8 @@ class FindOffersQuery(Query):
     Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
     """
 
+    __slots__ = ("_choices", "_content", "_providers", "_reading", "ranks", "speakers")
+
     def __init__(
         self,
         content: bytes,
@@ -131,6 +133,8 @@ class FindOffersQuery(Query):
 class FindStorers(Query):
     """Asks for closer peers only, and learns which protocol each peer speaks."""
 
+    __slots__ = ("_choices", "_find_node", "_reading")
+
     def __init__(self, content: bytes, reading: Reading) -> None:
         super().__init__(seeks_peers=True)
         self._reading = reading
@@ -150,6 +154,8 @@ class FindStorers(Query):
 
 class StoreOffer:
     """A STORE to peers that speak the offer protocol; to others a provider record, which does not count."""
+
+    __slots__ = ("_complaints", "_current", "_offer", "_protocol", "_provide", "_refusals", "_store")
 
     def __init__(
         self,

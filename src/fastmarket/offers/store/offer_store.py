@@ -47,6 +47,18 @@ class OfferStore:
     offer needs no room, unless it is longer. Own offers (`own=True`) are neither refused nor displaced.
     """
 
+    __slots__ = (
+        "_budget",
+        "_caches",
+        "_config",
+        "_crowds",
+        "_own",
+        "_shelves",
+        "changes",
+        "expiry",
+        "version",
+    )
+
     def __init__(
         self,
         config: OfferConfig,

@@ -44,12 +44,8 @@ Signed: TypeAlias = SignedAlone | SignedBatch
 _ENVELOPE_FIRST = 0x0A  # an Envelope begins with its field 1
 
 
-def check_times(offer: Offer, now: float) -> None:
+def check_times(issued_at: int, not_after: int, now: float) -> None:
     """The part of verification that depends on the clock. Raises `OfferExpired` or `OfferRefused`."""
-    _check_times(offer.issued_at, offer.not_after, now)
-
-
-def _check_times(issued_at: int, not_after: int, now: float) -> None:
     if not_after <= now:
         raise OfferExpired(f"offer expired {now - not_after:.0f} s ago")
     if issued_at > now + MAX_CLOCK_SKEW_S:
@@ -86,11 +82,6 @@ def unverified_claims(signed: bytes) -> Claims | None:
             return None
         told = body.content, body.provider, body.user_id, body.seq, body.issued_at, body.not_after
     return told if told[0] else None
-
-
-def check_claimed_times(told: Claims, now: float) -> None:
-    """As `check_times`, of what an unverified offer claims."""
-    _check_times(told[4], told[5], now)
 
 
 def _read(raw: bytes, signed: Signed, slot: int = 0) -> Offer:
@@ -172,7 +163,7 @@ class OfferVerifier:
         offer = self._plain.open(signed)  # most likely of the same batch as the previous one
         if offer is None:
             offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
-        check_times(offer, now)
+        check_times(offer.issued_at, offer.not_after, now)
         return offer
 
     def open_whole(self, whole: SignedBatch, now: float) -> list[Offer | OfferRefused]:
@@ -190,7 +181,7 @@ class OfferVerifier:
                 continue
             try:
                 careful = offer or _read_body(whole.body(slot), signer, whole, slot)
-                check_times(careful, now)
+                check_times(careful.issued_at, careful.not_after, now)
                 opened.append(careful)
             except OfferRefused as refused:
                 opened.append(refused)
