@@ -152,18 +152,18 @@ class Candidates:
             self._seen.add(peer.peer_id.key)
             candidate = Candidate(peer, hops)
             full = len(self._listed) == self._config.shortlist_size
-            before = self._listed[:]
             self._listed.append(candidate)
             self._listed.sort(key=self._distance)
             if full:
-                self._listed.remove(self._surplus(before, candidate))
+                self._listed.remove(self._surplus())
             listed |= candidate in self._listed
         return listed
 
-    def _surplus(self, before: Sequence[Candidate], newcomer: Candidate) -> Candidate:
-        """Of those listed before, the farthest of a block with more than k; else the farthest of all."""
+    def _surplus(self) -> Candidate:
+        """Beyond the nearest k, the farthest of a crowd; else the farthest."""
         counts = Counter(group for one in self._listed if (group := self._block_of(one.peer)) is not None)
-        crowded = [one for one in before if counts[self._block_of(one.peer) or b""] > self._config.k]
+        most, beyond = self._config.max_group_in_bucket, self._listed[self._config.k :]
+        crowded = [one for one in beyond if counts[self._block_of(one.peer) or b""] > most]
         return crowded[-1] if crowded else self._listed[-1]
 
     def fail(self, candidate: Candidate) -> None:

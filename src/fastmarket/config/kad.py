@@ -45,8 +45,8 @@ class KadConfig:
     # Peers queried per lookup: 3-4 times what is needed at 100,000 nodes, so that peers that keep inventing
     # closer ones cannot prolong it indefinitely
     max_asked: int = 200
-    # Candidates kept per lookup, closest first; leaves room for dead peers among the k closest, and for k of
-    # each of a dozen address blocks from which one key is attacked
+    # Candidates kept per lookup, closest first; leaves room for dead peers among the k closest, and for ids
+    # that were placed around the key from many networks
     shortlist_size: int = 256
     max_jobs: int = 4096  # running at once; beyond it Busy
     max_background_jobs: int = 4  # own republish and refresh jobs at once: callers come first

@@ -482,8 +482,9 @@ cdef class Candidates:
     def add(self, peers, int hops) -> bool:
         """Peers heard of, `hops` away; known ones change nothing. Whether any was listed.
 
-        One falls out of a full list for a newcomer: the farthest of an address block with more than k listed, or
-        else the farthest. So ids in few blocks, however many, do not push out all others.
+        One falls out of a full list for a newcomer: beyond the nearest k, the farthest of an address block with
+        more listed than are none of a crowd, which would not count; or else the farthest. So ids in few blocks,
+        however many, do not push out all others.
         """
         cdef bint listed = False
         cdef bytes key
@@ -502,12 +503,10 @@ cdef class Candidates:
             fm_key_xor(&d, &d, &self._target)
             at, size = self._place(&d), len(self._listed)
             if size == self._capacity:
-                out = self._surplus(self._block_number(peer))
+                out = self._surplus(self._block_number(peer), at)
                 if out == size:
-                    if at == size:
-                        continue
-                    out -= 1
-                elif out < at:
+                    continue
+                if out < at:
                     at -= 1
                 self._drop(out)
                 size -= 1
@@ -523,10 +522,10 @@ cdef class Candidates:
             listed = True
         return listed
 
-    cdef Py_ssize_t _surplus(self, int64_t newcomer) except -1:
-        """Which of a full list gives way to a newcomer of that block; its size: only the farthest, if any."""
+    cdef Py_ssize_t _surplus(self, int64_t newcomer, Py_ssize_t place) except -1:
+        """Which of a full list gives way to a newcomer of that block, which belongs there; its size: the newcomer."""
         cdef dict counts = {}
-        cdef Py_ssize_t at
+        cdef Py_ssize_t size = len(self._listed), rank, at
         cdef int64_t block
         if newcomer != _NO_BLOCK:
             counts[newcomer] = 1
@@ -534,11 +533,12 @@ cdef class Candidates:
             block = self._block(<Candidate> one)
             if block != _NO_BLOCK:
                 counts[block] = counts.get(block, 0) + 1
-        for at in range(len(self._listed) - 1, -1, -1):
-            block = self._block(<Candidate> self._listed[at])
-            if block != _NO_BLOCK and <Py_ssize_t> counts[block] > self._k:
+        for rank in range(size, self._k - 1, -1):  # of all, the newcomer among them
+            at = size if rank == place else rank - (rank > place)
+            block = newcomer if at == size else self._block(<Candidate> self._listed[at])
+            if block != _NO_BLOCK and <Py_ssize_t> counts[block] > self._chosen._most:
                 return at
-        return len(self._listed)
+        return size - (place < size)
 
     cdef int _drop(self, Py_ssize_t at) except -1:
         memmove(&self._distances[at], &self._distances[at + 1], (len(self._listed) - at - 1) * sizeof(fm_key))

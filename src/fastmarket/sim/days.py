@@ -23,6 +23,7 @@ PUBLISHERS: Final = 4  # they stay; their own copies do not count
 NEVER_S: Final = 47 * 3600.0
 FEWER: Final = 18  # of its 20 closest, in RFM19
 TABLES_AFTER_S: Final = 12 * 3600.0
+FIRST_BIT: Final = 128  # of the first byte of a key
 
 
 def liveness36(plan: Plan) -> ScenarioOutcome:
@@ -131,7 +132,7 @@ def _health(world: World) -> Figures:
         known_counts.append(sum(population.infos[one].peer_id.raw in contacts for one in true))
         for contact in contacts.values():
             key = contact.info.peer_id.key
-            other = int((key[0] ^ own[0]) < 0x80)  # bucket 0 has those that differ in the first bit
+            other = int(key[0] & FIRST_BIT == own[0] & FIRST_BIT)  # bucket 0: they differ
             entries[other] += 1
             there = population.numbers[contact.info.peer_id.raw]
             gone[other] += standing.states.get(there, NodeState.UP) is not NodeState.UP
