@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[1]
 BUILT = ROOT / ".make" / "sanitize"
 LIBRARIES = ("libasan.so", "libubsan.so")
 _ASAN_OPTIONS = (
-    "detect_leaks=0",  # CPython keeps what it made at import until the process ends; the kernels leak none of it
+    # CPython keeps what it made at import until the process ends; the kernels leak none of it.
+    "detect_leaks=0",
     "allocator_may_return_null=1",  # what asks for too much gets a MemoryError, as without a sanitizer
     "handle_abort=1",
     # What was freed is kept back to see later uses of it; the default, 256, would take a node to its memory
