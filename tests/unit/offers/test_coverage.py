@@ -48,7 +48,7 @@ def test_within_reach_every_known_peer_counts_and_far_too_many_take_a_lookup() -
     peers = population(400, random)
     at = random.getrandbits(64)
     near = sorted(peers, key=lambda peer: place(peer.peer.peer_id.key) ^ at)
-    for within, proven in ((10, K), (25, 25), (30, 30), (31, 0)):
+    for within, proven in ((10, K), (25, 25), (40, 40), (41, 0)):
         reach = place(near[within - 1].peer.peer_id.key) ^ at
         coverage = Coverage(K, 2, reach + 1)
         for _ in range(60):  # lookups around, and one that met all the others within reach

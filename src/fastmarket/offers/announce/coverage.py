@@ -19,9 +19,10 @@ PLACE_BITS = 64  # of a key that are compared: peers that share more do not exis
 # How many subtrees of a ball are kept, largest first; each is at most half as large as the one before.
 _BALL_BITS = 16
 
-# More peers than this, times k, within reach of a key may have been placed there: by chance there are so many
-# around one key in eighty (`native.candidates`).
-SURPLUS = 1.5
+# More peers than this, times k, within reach of a key were placed there: by chance there are so many around
+# one key in 100,000. A lookup goes on at fewer (`native.candidates`); but here each such key would need a
+# lookup of its own, and a sweep is there to save those.
+SURPLUS = 2
 
 _END = 1 << PLACE_BITS
 _PLACE_OF_KEY = Struct(">Q24x")  # the first PLACE_BITS of 32 bytes
