@@ -3,12 +3,16 @@
 #   make test               lint, types, layers, all tests, one process of tests a core; the types beside them
 #   make unit PYTEST_ARGS="-n 0 tests/unit/libp2p"   tests alone, some of them, in one process
 #   make chaos              a server killed 100 times while it registers: nothing acknowledged is lost
+#   make vopr [SEEDS=100-200]  whole nodes in virtual time on disks and networks that fail: nothing acknowledged is lost
+#   make fuzz [MINUTES=60] [TARGET=kad-request]   hostile bytes for every entry that takes them; see docs/how-to/fuzz.md
 #   make bench              every benchmark, each beside its ceiling; JSON in .make/bench.json
+#   make flood              what a flood of STOREs costs a node, and honest offers meanwhile and after
 #   make bench-short        a part of them, judged by the ratios of bench/results/ratios.json
 #   make bench-peers [ONLY=go,js]  side by side with other implementations; JSON and plot in bench/results
 #   make interop [ONLY=go,js] [ROWS=ping,echo-*]   other libp2p implementations that can be built here
 #   make bench-get [GIB=0.25] [ONLY=seller,buyer]  selling and getting 1 GiB beside Kubo; JSON in bench/results
 #   make loopback           real processes on this machine against our marks; JSON in bench/results
+#   make attacked           a real server under all attacks at once; JSON in bench/results
 #   make docs               the documentation as a site in .make/site; fails on a link that leads nowhere
 #   make compiled           the engine as native classes, too, in .make/compiled: what make sim runs
 #   make sanitize [ONLY=kernels,prop,unit,smoke,fuzz]  the kernels with sanitizers, in .make/sanitize, under these tests
@@ -20,13 +24,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What `make sim` runs, each at its own size, two at a time: some 45 minutes of CPU, 8 GiB at the most.
 # SIM="static growth" for some of them, SIM_ARGS="--nodes 1000" for another size.
-SIM := churn growth large-table targeted reannounce hostile partition dead20 slow20 static loss5 clients fetching
+SIM := churn growth large-table targeted reannounce hostile partition dead20 slow20 static loss5 clients fetching \
+  active-sybil passive-eclipse region-store store-flood price-flood one-prefix liveness36 table-health
 # Shares of the tests for each core, and whoever is done takes from another: no file has to wait for a long one.
 PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
-.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos interop proto docs wheel clean
+.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos vopr flood fuzz attacked interop proto docs wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -86,6 +91,12 @@ bench-get: build
 loopback: build
 	@$(BIN)/python -m bench.loopback
 
+flood: build
+	@$(BIN)/python -m bench.flood --json bench/results/flood.json
+
+attacked: build
+	@$(BIN)/python -m bench.attacked --json bench/results/attacked.json
+
 # The same sources, by mypyc, in a copy of the package: beside the sources a change to one would go unnoticed.
 # Some two minutes. PYTHONPATH=.make/compiled runs anything with it.
 .make/compiled/made: .make/build $(SOURCES)
@@ -136,6 +147,16 @@ sim: compiled
 
 chaos: build
 	@FASTMARKET_CHAOS_ROUNDS=100 $(BIN)/python -m pytest -q tests/e2e/test_durability.py
+
+# VOPR_ARGS="--seconds 600" for all seeds that fit into ten minutes of CPU, --raises for the traceback of an exception.
+vopr: build
+	@$(BIN)/python -m tests.vopr $(or $(SEEDS),1-200) $(VOPR_ARGS)
+
+# A target is a process of its own; what is found is in .make/fuzz, and the exit status is 1.
+fuzz: build
+	@if $(BIN)/python -m pip install -q --no-build-isolation "atheris>=3" 2>/dev/null; then :; \
+	else echo "without atheris, which does not install here: inputs are not guided by coverage"; fi
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),60) $(if $(TARGET),--target $(TARGET)) $(FUZZ_ARGS)
 
 interop: build
 	@$(BIN)/python interop/run.py $(if $(ONLY),--only "$(ONLY)") $(if $(ROWS),--rows "$(ROWS)")

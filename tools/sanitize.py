@@ -24,6 +24,15 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUILT = ROOT / ".make" / "sanitize"
 LIBRARIES = ("libasan.so", "libubsan.so")
+_ASAN_OPTIONS = (
+    # CPython keeps what it made at import until the process ends; the kernels leak none of it.
+    "detect_leaks=0",
+    "allocator_may_return_null=1",  # what asks for too much gets a MemoryError, as without a sanitizer
+    "handle_abort=1",
+    # What was freed is kept back to see later uses of it; the default, 256, would take a node to its memory
+    # limit, near which it refuses peers.
+    "quarantine_size_mb=64",
+)
 # What is reported shows where it happened; more of a log than this says no more.
 SHOWN_CHARS = 6000
 PYTEST = ("-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal", "-p", "no:cacheprovider")
@@ -77,14 +86,12 @@ def libraries() -> list[str]:
 
 def environment(built: Path, reports: Path) -> dict[str, str]:
     """Of processes that load the kernels below `built` and write reports into the directory `reports`."""
-    # detect_leaks: CPython keeps what it made at import until the process ends; the kernels leak none of it.
-    # allocator_may_return_null: what asks for too much gets a MemoryError, as without a sanitizer.
     # UndefinedBehaviorSanitizer's message may go to stderr alone, which a test may have taken away: its call
     # that names the file goes to the other library. So it aborts, and the other reports the abort.
     log = f"log_path={reports}/report"
     return {
         **os.environ,
-        "ASAN_OPTIONS": f"detect_leaks=0:allocator_may_return_null=1:handle_abort=1:{log}",
+        "ASAN_OPTIONS": ":".join((*_ASAN_OPTIONS, log)),
         "UBSAN_OPTIONS": f"print_stacktrace=1:abort_on_error=1:{log}",
         "LD_PRELOAD": ":".join(libraries()),
         "PYTHONMALLOC": "malloc",  # Python's own pools would hide what runs past the end of an object

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+_NO_WEIGHTS: dict[Any, int] = {}  # of every map without `max_weight`; nothing is ever put into it
 
 
 class Eviction(Enum):
@@ -41,7 +43,7 @@ class BoundedMap(Generic[K, V]):
         self._max_weight = max_weight
         self._moves = eviction is Eviction.LEAST_RECENTLY_USED
         self._entries: OrderedDict[K, V] = OrderedDict()
-        self._weights: dict[K, int] = {}  # empty where `max_weight` is None
+        self._weights: dict[K, int] = {} if max_weight is not None else _NO_WEIGHTS
         self.weight = 0
         """The weight of all entries; 0 where `max_weight` is None."""
         self.entries: Mapping[K, V] = self._entries

@@ -10,8 +10,10 @@ from fastmarket.config import ContentConfig, HostConfig, MarketConfig, NodeConfi
 
 log = logging.getLogger(__name__)
 
-# Standard streams, listening sockets, event loops, the database and its journal, the data directory's lock,
-# DNS lookups in progress.
+# The reserve that no connection takes: standard streams, listening sockets, event loops, the database and its
+# journal, the data directory's lock, DNS lookups in progress; connections that the system has accepted and
+# the
+# node is about to refuse.
 OTHER_FILES = 96
 WANTED_AT_MOST = 65_536  # if the system sets no limit, or a very high one
 
@@ -47,7 +49,8 @@ def wanted(config: NodeConfig) -> int:
     ports = [port for port in (web.port, web.metrics_port) if port is not None]
     http = len(ports) * (web.max_connections + web.reserved_connections)
     nodes = host.max_connections + host.max_dials
-    return OTHER_FILES + nodes + market.max_connections + http + _of_content(config.content)
+    callers = market.max_connections + market.spare_connections
+    return OTHER_FILES + nodes + callers + http + _of_content(config.content)
 
 
 def _of_content(content: ContentConfig) -> int:
@@ -76,7 +79,7 @@ def fitted(config: NodeConfig, most: int) -> NodeConfig:
     return replace(
         config,
         host=_host(host, less(host.max_connections) / host.max_connections),
-        market=_market(market, less(market.max_connections)),
+        market=_market(market, less(market.max_connections), less(market.spare_connections)),
         web=_web(web, less(web.max_connections), less(web.reserved_connections)),
         content=_content(config.content, part),
     )
@@ -97,9 +100,11 @@ def _host(host: HostConfig, part: float) -> HostConfig:
     )
 
 
-def _market(market: MarketConfig, connections: int) -> MarketConfig:
+def _market(market: MarketConfig, connections: int, spare: int) -> MarketConfig:
     per_ip = max(1, market.max_connections_per_ip * connections // market.max_connections)
-    return replace(market, max_connections=connections, max_connections_per_ip=per_ip)
+    return replace(
+        market, max_connections=connections, max_connections_per_ip=per_ip, spare_connections=spare
+    )
 
 
 def _web(web: WebConfig, connections: int, reserved: int) -> WebConfig:

@@ -7,13 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fastmarket import descriptors
+from fastmarket import descriptors, memory_limit
 from fastmarket import node_parts as parts
 from fastmarket.config import NodeConfig
 from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.kad.routing.peer_cache import PeerCache
+from fastmarket.libp2p.scopes import ScopeKind
 from fastmarket.live import Live
 from fastmarket.market.dht import Dht
 from fastmarket.market.grpc_server import MarketServer
@@ -41,7 +42,8 @@ class Node(Live):
     def __init__(self, config: NodeConfig, identity: Identity, data_dir: Path | None = None) -> None:
         """`data_dir` stores offers and peers across restarts; the caller holds its lock
         (`storage.directory`). None: nothing is stored."""
-        self._config = config = descriptors.fitted(config, descriptors.limit())
+        config = descriptors.fitted(memory_limit.fitted(config), descriptors.limit())
+        self._config = config
         self._identity = identity
         self._data_dir = data_dir
         self._joining = Joining(identity.peer_id, config.bootstrap)
@@ -109,6 +111,7 @@ class Node(Live):
         dht, metrics = self._made()
         self._dht = dht
         dht.troubles.append(self._joining.outside_reason)
+        await enter(parts.memory(dht, config.memory))
         kept = None
         if self._data_dir is not None:
             kept = await enter(parts.disk(dht, config.storage, self._data_dir))
@@ -198,12 +201,16 @@ class Node(Live):
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config
-        service = MarketService(self.market, config.market, now=self.dht.now)
+        history = None if self._fetching is None else self._fetching.fetcher.history
+        service = MarketService(self.market, config.market, now=self.dht.now, history=history)
         observer = None if metrics is None else metrics.call_ended
         shop = None if self._selling is None else self._selling.shop
         fetching = self._fetching
-        fetches = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
-        return MarketServer(service, config.market, config.access, observer, around, shop, *fetches)
+        prober, fetcher = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
+        memory = self.dht.host.memory.child(ScopeKind.GRPC, config.memory.grpc_bytes)
+        return MarketServer(
+            service, config.market, config.access, observer, around, shop, prober, fetcher, memory
+        )
 
     async def _serve_web(self, running: AsyncExitStack, metrics: NodeMetrics | None) -> None:
         config = self._config.web
@@ -258,7 +265,8 @@ class Node(Live):
         market = MarketApi(shop, fetcher, self._writers, config, dht.now)
         page = StatusPage(dht, config)
         routes = [*api.routes(), *page.routes(), *search.routes(), *market.routes()]
-        return WebServer(routes, config, config.host, port)
+        memory = dht.host.memory.child(ScopeKind.HTTP, self._config.memory.http_bytes)
+        return WebServer(routes, config, config.host, port, memory=memory)
 
 
 def _at(host: str, port: int) -> str:

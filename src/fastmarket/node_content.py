@@ -16,6 +16,7 @@ from fastmarket.content.importing import Importer
 from fastmarket.content.keeping import GoodsKeeper
 from fastmarket.content.port.server import ContentServer
 from fastmarket.content.shop import OfferRegistry, Shop
+from fastmarket.libp2p.scopes import ScopeKind
 from fastmarket.net.dht_node import DhtNode
 
 
@@ -48,7 +49,10 @@ async def selling(
     catalogue = await asyncio.to_thread(Catalogue, data_dir, content, moved.set)
     importer = Importer(catalogue, content, allowed)
     faults = dht.host.faults
-    port = ContentServer(catalogue, content, faults=faults, secrets_mode=config.access.secrets_mode)
+    memory = dht.host.memory.child(ScopeKind.CONTENT, config.memory.content_bytes)
+    port = ContentServer(
+        catalogue, content, faults=faults, secrets_mode=config.access.secrets_mode, memory=memory
+    )
     try:
         bound = await port.start()
 

@@ -13,6 +13,7 @@ from fastmarket.content.free import FreeGoods
 from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.libp2p.scopes import ScopeKind
 from fastmarket.net.bitswap.exchange import BitswapExchange, NoBlocks
 from fastmarket.net.bitswap.holder import BitswapHolder
 from fastmarket.net.dht_node import DhtNode
@@ -58,6 +59,8 @@ async def fetching(
         free = FreeGoods(selling.catalogue)
         bitswap = BitswapExchange(host, config.bitswap, selling.catalogue, free.is_free, find_peer)
         bitswap.start()
+    limit = config.bitswap.max_all_outstanding_bytes + config.bitswap.max_all_partial_bytes
+    host.memory.child(ScopeKind.BITSWAP, limit).watch(lambda: bitswap.held_bytes)
     dialer = HttpDialer(
         config.holders,
         Resolver(config.host.nameservers, config.holders.resolve_timeout_s),
@@ -70,7 +73,7 @@ async def fetching(
     fetcher = Fetcher(config.fetching, config.holders, host.run_queue, sources, history)
     saver = None if file is None else HolderSaver(file, history, lambda: fetcher.totals.ended)
     try:
-        yield Fetching(fetcher, Prober(dialer, config.holders, host.clock), bitswap)
+        yield Fetching(fetcher, Prober(dialer, config.holders, host.clock, history), bitswap)
         await fetcher.close()
     finally:
         if saver is not None:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastmarket.config import NodeConfig, StorageConfig
+from fastmarket.config import MemoryConfig, NodeConfig, StorageConfig
 from fastmarket.errors import CallerFault
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.kad.records.record import Record
 from fastmarket.kad.routing.peer_cache import PeerCache
 from fastmarket.market.grpc_server import MarketServer
+from fastmarket.memory_limit import MemoryWatch
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.joining import Joining
 from fastmarket.wording import counted
@@ -103,6 +104,18 @@ async def disk(dht: DhtNode, config: StorageConfig, data_dir: Path) -> AsyncIter
         yield Disk(database, journal)
     finally:
         await journal.close()
+
+
+@asynccontextmanager
+async def memory(dht: DhtNode, config: MemoryConfig) -> AsyncIterator[None]:
+    """Measures what is held, and refuses near the limit."""
+    host = dht.host
+    watch = MemoryWatch(config, host.memory, dht.now, host.links.shrink)
+    watch.start()
+    try:
+        yield
+    finally:
+        await watch.stop()
 
 
 @asynccontextmanager

@@ -157,7 +157,7 @@ class PartFile:
         try:
             size = os.fstat(self._number).st_size
             kept = self._kept(order)
-            self._order, self._size = order, kept if kept <= size else 0
+            self._order, self._size = order, kept if 0 <= kept <= size else 0
             self._synced = self._size
             os.ftruncate(self._number, self._size)
             self._note()
@@ -218,7 +218,7 @@ class PartFile:
         try:
             noted = json.loads(self._list.read_bytes()[:_MAX_LIST_BYTES])
             return int(noted["bytes"]) if order and noted["order"] == order else 0
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return 0
 
     def _note(self) -> None:

@@ -3,9 +3,8 @@ back."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import sha256
-from math import inf
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +17,7 @@ from fastmarket.core.registrations import PutOperation, RegistrationBatch
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import OfferTerms
 from tests.virtual import VirtualNetwork, VirtualNode
+from tests.virtual.ledger import Asked, Ledger
 
 TIMEOUT_S = 10.0
 CONFIG = NodeConfig()
@@ -31,35 +31,6 @@ def content(number: int) -> bytes:
 
 def terms(number: int, price: int) -> OfferTerms:
     return OfferTerms(content(number), b"u", "name", FileMetadata("192.0.2.7", 4000, price))
-
-
-@dataclass
-class Asked:
-    """One request of a caller: a price, or None to have no offer; from when to when it was under way."""
-
-    price: int | None
-    begun: float
-    ended: float = inf
-    is_acknowledged: bool = False
-
-
-@dataclass
-class Ledger:
-    """What callers asked for each content. Requests under way at one time may take effect in either order; an
-    acknowledged one supersedes those that had ended before it began."""
-
-    asked: dict[int, list[Asked]] = field(default_factory=dict)
-
-    def ask(self, number: int, price: int | None, now: float) -> Asked:
-        history = self.asked.setdefault(number, [Asked(None, -inf, -inf)])
-        history.append(Asked(price, now))
-        return history[-1]
-
-    def check(self, live: dict[int, int], where: str) -> None:
-        for number, history in self.asked.items():
-            last = max((one.begun for one in history if one.is_acknowledged), default=-inf)
-            may = {one.price for one in history if one.ended >= last}
-            assert live.get(number) in may, f"{where}: content {number} is {live.get(number)}, may be {may}"
 
 
 Waiting = tuple[int, list[Asked]]

@@ -13,6 +13,7 @@ from fastmarket.cli.processes import ServerProcess, environment, executable
 from tests.e2e.conftest import COMMAND_DEADLINE_S, Servers
 
 pytest.importorskip("selenium.webdriver")
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
@@ -29,7 +30,8 @@ class Page:
 
     def __init__(self, browser: WebDriver, server: ServerProcess) -> None:
         self.browser = browser
-        self._wait = WebDriverWait(browser, DEADLINE_S)
+        # What a condition has found may be drawn again before the condition reads it.
+        self._wait = WebDriverWait(browser, DEADLINE_S, ignored_exceptions=[StaleElementReferenceException])
         self.resize(1100, 1400)
         browser.get("about:blank")
         browser.get(f"http://{server.ready['http']}/")

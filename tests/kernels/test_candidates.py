@@ -22,6 +22,7 @@ from fastmarket.native.candidates import (
     StateTable,
 )
 from tests.reference import candidates as twin
+from tests.reference.xor import distance
 
 START = 1000.0
 LOCAL = bytes(32)
@@ -76,6 +77,11 @@ class Lookups:
             reach = random.choice((None, random.randbytes(32)))
             self.ours.shortcut = LivenessShortcut(reach, self.connected, 6.0, Asking())
             self.twin.shortcut = twin.LivenessShortcut(target, reach, 6.0, spoken)
+        if random.random() < 0.5:
+            nearest = sorted(ids, key=lambda one: distance(one.key, target))
+            reach = distance(nearest[random.randrange(20)].key, target)
+            self.ours.reach = self.twin.reach = reach
+            assert self.ours.reach == reach
         self.out: dict[int, tuple[Candidate, twin.Candidate]] = {}
         self.now, self.asked, self.slowest = START, 0, None
 

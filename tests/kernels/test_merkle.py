@@ -30,7 +30,8 @@ from fastmarket.offers.model.offer import (
     check_terms,
     offer_of,
 )
-from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
+from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody, OfferRequest, Store
+from fastmarket.pb.libp2p.envelope_pb2 import Envelope
 from tests.reference import merkle as twin
 from tests.reference.batched import BatchedOffer
 
@@ -251,3 +252,46 @@ def test_the_quick_way_has_no_bounds_above_the_careful_ones() -> None:
         MAX_URL_BYTES,
     )
     assert (*bounds, MAX_LIFETIME_S) == PLAIN_BOUNDS
+
+
+@given(BODIES, st.binary(max_size=20), st.binary(max_size=20), st.data())
+def test_what_an_offer_claims_is_what_the_general_decoder_reads(
+    fields: dict[str, Any], key: bytes, signature: bytes, data: st.DataObject
+) -> None:
+    """Or it is left to that one."""
+    raw = OfferBody(**fields).SerializeToString(deterministic=True)
+    alone = Envelope(public_key=key, payload_type=b"/t", payload=raw, signature=signature).SerializeToString()
+    batched = BatchedOffer(key, 3, signature, raw).encode()
+    at = data.draw(st.integers(0, 200))
+    other = data.draw(st.binary(max_size=3))
+    for signed in (alone, batched, alone[:at], batched[:at], alone + other, batched + other):
+        claimed = _merkle.claims(signed)
+        assert claimed in (None, twin.claims(signed))
+    if raw and plain(raw):
+        assert _merkle.claims(batched) == twin.claims(batched)
+        if key and signature:
+            assert _merkle.claims(alone) == twin.claims(alone) is not None
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_claim_nothing_else(signed: bytes) -> None:
+    for one in (signed, b"\x0a" + signed, b"\x5a" + signed):
+        assert _merkle.claims(one) in (None, twin.claims(one))
+
+
+@given(
+    st.lists(st.binary(max_size=200), max_size=9), st.lists(st.binary(max_size=200), max_size=3), st.data()
+)
+def test_a_store_is_split_as_the_general_decoder_does(
+    offers: list[bytes], whole: list[bytes], data: st.DataObject
+) -> None:
+    body = OfferRequest(store=Store(offers=offers, whole=whole)).SerializeToString()
+    assert _merkle.split_store(body) == (offers, whole) == twin.split_store(body)
+    at = data.draw(st.integers(0, len(body)))
+    other = data.draw(st.binary(max_size=5))
+    for damaged in (body[:at], body + other, body[:at] + other + body[at + 1 :]):
+        split = _merkle.split_store(damaged)
+        assert split == twin.split_store(damaged)
+        if split is not None:
+            read = OfferRequest.FromString(damaged).store
+            assert split == (list(read.offers), list(read.whole))

@@ -91,6 +91,8 @@ CALLS: dict[str, tuple[Callable[[], object], object]] = {
     "native.merkle.split_batched": (lambda: _merkle.split_batched(b""), REFUSED),
     "native.merkle.plain_body": (lambda: _merkle.plain_body(b""), merkle_twin.body(b"")),
     "native.merkle.body_of": (lambda: _merkle.body_of(b"\x5a\x00\x60\x00\x6a\x00\x72\x00"), b""),
+    "native.merkle.claims": (lambda: _merkle.claims(b""), merkle_twin.claims(b"")),
+    "native.merkle.split_store": (lambda: _merkle.split_store(b""), merkle_twin.split_store(b"")),
     "native.batch.tree_root": (lambda: _batch.tree_root([b"", b""]), merkle_twin.merkle_tree([b"", b""])[0]),
     "native.batch.count_signatures": (
         lambda: (_batch.count_signatures([]), _batch.count_signatures([b"", b""])),

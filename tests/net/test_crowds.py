@@ -19,7 +19,10 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def connect(port: int, host: str) -> Stream:
-    return await asyncio.open_connection("127.0.0.1", port, local_addr=(host, 0))
+    """With the first bytes of HTTP/2: one that says nothing stays in the kernel (`test_silent.py`)."""
+    stream = await asyncio.open_connection("127.0.0.1", port, local_addr=(host, 0))
+    stream[1].write(b"PRI")
+    return stream
 
 
 async def is_over(stream: Stream) -> bool:
@@ -36,7 +39,7 @@ def test_an_address_keeps_its_part_and_its_eldest(run: Any, caplog: pytest.LogCa
     async def main() -> None:
         async with served() as (market, client, _):
             await client.get_node()
-            crowds = Crowds(market.port, 3)
+            crowds = Crowds(market.port, 3, 100)
             eldest = [await connect(market.port, "127.0.0.9") for _ in range(3)]
             other = await connect(market.port, "127.0.0.8")
             # gRPC accepts them in its own threads: they are looked for until all are there.
@@ -63,8 +66,8 @@ def test_an_address_keeps_its_part_and_its_eldest(run: Any, caplog: pytest.LogCa
     assert "ended connections of 127.0.0.9 to the gRPC port: more than 3" in caplog.text
 
 
-def test_the_port_has_a_bound_and_silent_connections_end(run: Any) -> None:
-    config = MarketConfig(port=0, max_connections=4, handshake_timeout_s=0.3)
+def test_the_port_has_a_bound_and_connections_that_fall_silent_end(run: Any) -> None:
+    config = MarketConfig(port=0, max_connections=4, spare_connections=0, handshake_timeout_s=0.3)
 
     async def main() -> None:
         async with served(config) as (market, _, _):

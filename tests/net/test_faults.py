@@ -364,7 +364,7 @@ def test_a_bug_in_a_registration_is_told_to_all_who_wait(bugs: Bugs, monkeypatch
 
     async def scenario() -> None:
         async with nodes(1) as (node,):
-            monkeypatch.setattr(node.offers, "register_many", Broken())
+            break_one(monkeypatch, node.offers, "register_many")
             one = FileMetadata("192.0.2.1", 1, 1)
             waiting = [
                 node.register_offer(b"\x12\x20" + bytes([number]) * 32, b"u", "n", one, DEADLINE_S)

@@ -63,7 +63,7 @@ def test_a_caller_that_leaves_ends_the_search(run: Any) -> None:
             closed = asyncio.Event()
             offers = market.dht.find_offers
 
-            async def hanging(content: bytes, deadline_s: float) -> AsyncIterator[Any]:
+            async def hanging(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Any]:
                 try:
                     async for offer in offers(content, deadline_s):
                         yield offer

@@ -41,6 +41,7 @@ class Naming:
     """A query whose payload lists the numbers of peers."""
 
     seeks_peers = True
+    spans_region = False
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/test", b""),)

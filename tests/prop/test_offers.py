@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.errors import CallerFault, PeerFault
 from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.mixing import price_order
 from fastmarket.offers.model.offer import (
     MAX_ENVELOPE_BYTES,
     MAX_PRICE_PER_MB,
@@ -20,7 +21,7 @@ from fastmarket.offers.model.offer import (
     OfferTerms,
     sign_offer,
 )
-from fastmarket.offers.model.offer_set import OfferSet, price_order
+from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.wire.messages import (
     Ack,
@@ -153,7 +154,7 @@ def test_whatever_the_order_the_highest_seq_counts(
     now = START + later
     expected = sorted((offer for offer in latest.values() if offer.is_live(now)), key=price_order)
     assert list(store.offers(CONTENT, now)) == expected
-    assert gathered.cheapest(now) == expected
+    assert gathered.in_order(now) == expected
     store.handle_timer(now)
     assert len(list(store.offers(CONTENT, now))) == len(expected)
     store.handle_timer(START + 4 * 3600)

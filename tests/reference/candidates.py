@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
@@ -11,6 +12,7 @@ from fastmarket.kad.lookup.peer_state import StateRule, Transitions
 from fastmarket.kad.lookup.policy import STATE_RULES
 
 AFTER = Transitions()
+SURPLUS = 1.5
 
 
 class Closest:
@@ -21,23 +23,31 @@ class Closest:
         self._most = most
         self._near = 0
         self._diverse = 0
+        self._inside = 0
         self._counts: dict[bytes, int] = {}
 
     @property
     def is_full(self) -> bool:
-        return self._diverse >= self._k
+        return self._diverse >= self._k and not (self.is_surplus and self._near - self._inside < self._k)
+
+    @property
+    def is_surplus(self) -> bool:
+        return self._inside > SURPLUS * self._k
 
     @property
     def is_crowded(self) -> bool:
         return self._near != self._diverse
 
-    def wants(self, group: bytes | None) -> bool:
+    def wants(self, group: bytes | None, within: bool = False) -> bool:
         if self._near < self._k:
             return True
-        return self._diverse < self._k and (group is None or self._counts.get(group, 0) < self._most)
+        if self.is_full and not within:
+            return False
+        return group is None or self._counts.get(group, 0) < self._most
 
-    def take(self, group: bytes | None) -> None:
+    def take(self, group: bytes | None, within: bool = False) -> None:
         self._near += 1
+        self._inside += within
         if group is None:
             self._diverse += 1
             return
@@ -112,12 +122,16 @@ class Candidates:
         self._listed: list[Candidate] = []
         self._fresh: list[Candidate] = []
         self.shortcut: LivenessShortcut | None = None
+        self.reach: bytes | None = None
         self.is_open = self.is_cut = False
         self.held_until: float | None = None
         self.awaited_count = 0
 
     def _distance(self, candidate: Candidate) -> int:
         return int.from_bytes(candidate.key, "big") ^ self._target
+
+    def _is_within(self, candidate: Candidate) -> bool:
+        return self.reach is not None and self._distance(candidate) <= int.from_bytes(self.reach, "big")
 
     @property
     def heard_count(self) -> int:
@@ -137,13 +151,20 @@ class Candidates:
                 continue
             self._seen.add(peer.peer_id.key)
             candidate = Candidate(peer, hops)
+            full = len(self._listed) == self._config.shortlist_size
             self._listed.append(candidate)
             self._listed.sort(key=self._distance)
-            if len(self._listed) > self._config.shortlist_size:
-                listed |= self._listed.pop() is not candidate
-            else:
-                listed = True
+            if full:
+                self._listed.remove(self._surplus())
+            listed |= candidate in self._listed
         return listed
+
+    def _surplus(self) -> Candidate:
+        """Beyond the nearest k, the farthest of a crowd; else the farthest."""
+        counts = Counter(group for one in self._listed if (group := self._block_of(one.peer)) is not None)
+        most, beyond = self._config.max_group_in_bucket, self._listed[self._config.k :]
+        crowded = [one for one in beyond if counts[self._block_of(one.peer) or b""] > most]
+        return crowded[-1] if crowded else self._listed[-1]
 
     def fail(self, candidate: Candidate) -> None:
         candidate.state = AFTER.on_failure
@@ -182,14 +203,16 @@ class Candidates:
         config, chosen = self._config, Closest(self._config.k, self._config.max_group_in_bucket)
         counted, answered, waited = 0, 0, 0
         self.is_open, self.is_cut, self.held_until = False, False, None
-        for candidate in self._listed:
+        within = sum(map(self._is_within, self._listed))
+        for at, candidate in enumerate(self._listed):
             group = self._block_of(candidate.peer)
-            if not chosen.wants(group):
+            if not chosen.wants(group, at < within):
                 continue
+            is_last = at + 1 >= within
             if candidate.rule.is_queryable:
                 skippable = candidate.rule.is_skippable and counted >= config.min_queried
                 if skippable and self._take_unqueried(candidate, chosen, now):
-                    if chosen.is_full:
+                    if chosen.is_full and is_last:
                         break
                     continue
                 if asked >= config.max_asked:
@@ -203,12 +226,14 @@ class Candidates:
             if candidate.rule.may_hold:
                 self.is_open = self._holds(candidate, slow_hold_s, now) or self.is_open
             if candidate.rule.is_counted:
-                chosen.take(group)
+                chosen.take(group, at < within)
                 counted += 1
                 answered += candidate.rule.has_answered
                 waited += candidate.rule.is_awaited
                 self.is_open = self.is_open or candidate.rule.is_awaited
-                if chosen.is_full or (answered >= config.beta and not self.is_open):
+                enough = answered >= config.beta and not self.is_open and not chosen.is_crowded
+                enough = enough and not chosen.is_surplus
+                if is_last and (chosen.is_full or enough):
                     break
         self.awaited_count = waited if config.beta >= config.k else 0
 
@@ -221,7 +246,7 @@ class Candidates:
             candidate.state = AFTER.on_doubt
             return False
         candidate.state = AFTER.on_shortcut
-        chosen.take(self._block_of(candidate.peer))
+        chosen.take(self._block_of(candidate.peer), self._is_within(candidate))
         return True
 
     def _holds(self, late: Candidate, slow_hold_s: float | None, now: float) -> bool:
@@ -245,9 +270,7 @@ class Candidates:
             if not (candidate.rule.is_found if answered else candidate.rule.is_present):
                 continue
             group = self._block_of(candidate.peer)
-            if chosen.wants(group):
-                chosen.take(group)
+            if chosen.wants(group, self._is_within(candidate)):
+                chosen.take(group, self._is_within(candidate))
                 found.append(candidate)
-                if chosen.is_full:
-                    break
         return found

@@ -59,6 +59,40 @@ def split_batched(signed: bytes) -> tuple[bytes, int, bytes, bytes]:
     return batch, index, path, body
 
 
+def claims(signed: bytes) -> tuple[bytes, bytes, bytes, int, int, int] | None:
+    try:
+        if signed[:1] == b"\x0a":
+            _, at = _field(signed, 0, 0x0A)
+            _, at = _field(signed, at, 0x12)
+            raw, at = _field(signed, at, 0x1A)
+            _, at = _field(signed, at, 0x2A)
+            if at != len(signed):
+                return None
+        else:
+            _, _, _, raw = split_batched(signed)
+    except ValueError:
+        return None
+    found = body(raw)
+    return None if found is None else (*found[:3], *found[9:12])
+
+
+def split_store(request: bytes) -> tuple[list[bytes], list[bytes]] | None:
+    offers: list[bytes] = []
+    whole: list[bytes] = []
+    try:
+        store, at = _field(request, 0, 0x0A)
+        if at != len(request):
+            return None
+        at = 0
+        while at < len(store):
+            into, tag = (offers, 0x0A) if store[at] == 0x0A else (whole, 0x12)
+            value, at = _field(store, at, tag)
+            into.append(value)
+    except ValueError:
+        return None
+    return offers, whole
+
+
 def _uvarint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while at < len(data):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fastmarket.sim import announcing, days
 from fastmarket.sim.__main__ import main
 from fastmarket.sim.churn import Sessions
 from fastmarket.sim.conditions import Conditions
@@ -64,6 +65,31 @@ def test_a_holder_of_many_files_announces_them_by_region() -> None:
     assert sweeps["contents"] == 2000
     assert sweeps["success"] == 1.0
     assert all(mark.is_met for mark in outcome.marks), outcome.marks
+
+
+def test_among_keys_of_one_prefix_no_offer_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(announcing, "ONE_PREFIX", ((8, 8),))
+    outcome = SCENARIOS["one-prefix"].run(replace(SMALL, offers=1))
+    figures = outcome.sections["8 nodes, 8 bits"]
+    assert figures["never_announced"] == 0
+    assert figures["with_all_copies"] == 1.0
+    assert figures["borders"]
+
+
+def test_offers_outlive_their_first_holders_by_handover(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(days, "HOURS", 6)
+    outcome = SCENARIOS["liveness36"].run(replace(SMALL, nodes=50, offers=2, finds=20, lookups=0))
+    handed, left = (outcome.sections[f"{name}, hour 6"] for name in ("handover", "no handover"))
+    assert handed["lost_so_far"] == 0
+    assert (handed["holders_p50"] or 0) > (left["holders_p50"] or 0)
+
+
+def test_nodes_know_their_closest_under_churn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(days, "TABLES_AFTER_S", 3600.0)
+    outcome = SCENARIOS["table-health"].run(replace(SMALL, nodes=60, lookups=20))
+    figures = outcome.sections["tables"]
+    assert (figures["know_all_of_their_closest"] or 0) >= 0.8
+    assert figures["know_fewer_than_5"] == 0.0
 
 
 def test_hops_grow_with_the_number_of_nodes() -> None:

@@ -281,3 +281,15 @@ def test_holes_are_what_was_not_written(target: Path) -> None:
         assert all(first <= 3 * BLOCK and end >= 4 * BLOCK for first, end in spans[:1])
         os.pwrite(file.fileno(), b"x", 9 * BLOCK)
         assert written_spans(file.fileno())[-1][1] == 9 * BLOCK + 1
+
+
+@pytest.mark.parametrize("number", ["-1", "11", "1e999", "NaN", '"x"', "[]", "null", "[" * 5000, "9" * 5000])
+def test_a_note_that_tells_no_place_is_no_note(target: Path, number: str) -> None:
+    part_of(target).write_bytes(b"0123456789")
+    list_of(target).write_text(f'{{"order": "order", "bytes": {number}}}')
+    part = PartFile(target)
+    assert part.begin_stream("order") == 0
+    part.append(b"abc")
+    part.finish(3)
+    part.close()
+    assert target.read_bytes() == b"abc"

@@ -47,6 +47,10 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         ITSELF,
         "test_faults.py::test_a_turn_that_fails_has_a_next_one",
     ),
+    ("memory_limit.py", "MemoryWatch.__init__", "Repeating"): (
+        REPEATS,
+        "unit/test_memory_limit.py::test_strangers_are_refused_first_then_callers_and_all_come_back",
+    ),
     ("net/host.py", "Host.__init__", "Repeating"): (REPEATS, "test_faults.py::test_the_sweep_goes_on"),
     ("net/link.py", "Link.__init__", "Pump"): (
         REPEATS,

@@ -17,6 +17,7 @@ from fastmarket.kad.providers.find_providers import FindProvidersResult
 from fastmarket.kad.records.values import GetValueResult
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.named import StorerRanks
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.offers.protocol import OfferProtocol
@@ -78,8 +79,10 @@ class VirtualDht:
     def known_offers(self, content: bytes) -> LocalAnswer | None:
         return self.node.core.local_answers.get(content, self.net.now)
 
-    async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
-        operation = self.node.start(c.FindOffers(content, deadline_s))
+    async def find_offers(
+        self, content: bytes, deadline_s: float, ranks: StorerRanks | None = None
+    ) -> AsyncGenerator[Offer, None]:
+        operation = self.node.start(c.FindOffers(content, deadline_s, ranks))
         self.net.settle()
         for item in self.node.progress.get(operation, []):
             assert isinstance(item, Offer)

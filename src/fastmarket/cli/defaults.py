@@ -45,6 +45,7 @@ FIELDS = {
     "large-table": "kad.large_table",
     "disjoint-paths": "kad.disjoint_paths",
     "fresh": "offers.fresh_s",
+    "memory-limit": "memory.limit_bytes",
     "mode": "server_mode",
     "secrets-mode": "access.secrets_mode",
 }
@@ -70,6 +71,8 @@ def shown_default(name: str) -> str:
     """The same as help shows it, "" for nothing."""
     if name == "data-dir":
         return "default: the user's data directory"
+    if name == "memory-limit":
+        return "default: 512 MiB, or less in a container that has less"
     value = default_of(name)
     if value is None or value == "":
         return "off" if name in FIELDS and name not in FILES else ""

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -339,9 +340,16 @@ def _say_ready(node: Node, settings: ServerSettings) -> None:
 
 
 def _compose(settings: ServerSettings, identity: Identity) -> Node:
+    from fastmarket.memory_limit import default_limit
     from fastmarket.node import Node
 
-    return Node(settings.node_config(), identity, settings.data_dir)
+    config = settings.node_config()
+    if config.memory.limit_bytes is None:  # this process is the node's alone
+        config = replace(config, memory=replace(config.memory, limit_bytes=default_limit()))
+    try:
+        return Node(config, identity, settings.data_dir)
+    except CallerFault as fault:
+        raise CallerFault(settings.source(fault.field), fault.reason) from None
 
 
 async def _start(node: Node, settings: ServerSettings) -> None:

@@ -76,6 +76,7 @@ class ServerSettings:
     large_table: bool
     disjoint_paths: int
     fresh: float
+    memory_limit: int | None
     mode: str
     passphrase_file: Path | None
     secrets_mode: str
@@ -245,6 +246,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Serve search results up to SECONDS old from cache; remote changes may appear that much later.",
     ),
     Setting(
+        "memory-limit",
+        parse_bytes,
+        "BYTES",
+        "Memory of the process, as 512MB or 2GB; near it strangers are refused, then callers.",
+    ),
+    Setting(
         "mode",
         one_of(*MODES),
         "server|client",
@@ -360,8 +367,10 @@ def read_toml(path: Path) -> Layer:
             document = tomllib.load(file)
     except OSError as error:
         raise CallerFault("--config", f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, and a number of thousands of digits
         raise CallerFault("--config", f"{path} is not TOML: {error}") from None
+    except RecursionError:
+        raise CallerFault("--config", f"{path} is not TOML of ours: it is nested too deeply") from None
     values: dict[str, object] = {}
     for key, value in document.items():
         name = key.replace("_", "-")
@@ -369,6 +378,9 @@ def read_toml(path: Path) -> Layer:
             close = difflib.get_close_matches(name, _BY_NAME, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise CallerFault(f"{path}: {key}", f"unknown setting{hint}")
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and "\0" in text for text in texts):
+            raise CallerFault(f"{path}: {key}", "contains NUL, which no option or variable can")
         if _BY_NAME[name].parse is parse_path and isinstance(value, str) and value:
             value = str(path.parent / os.path.expanduser(value))
         values[name] = value

@@ -13,6 +13,7 @@ from fastmarket.config.holders import HolderConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
+from fastmarket.config.memory import MemoryConfig
 from fastmarket.config.node import NodeConfig
 from fastmarket.config.offers import OfferConfig
 from fastmarket.config.storage import StorageConfig
@@ -29,6 +30,7 @@ __all__ = [
     "HostConfig",
     "KadConfig",
     "MarketConfig",
+    "MemoryConfig",
     "NodeConfig",
     "OfferConfig",
     "StorageConfig",

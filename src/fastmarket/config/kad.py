@@ -45,8 +45,9 @@ class KadConfig:
     # Peers queried per lookup: 3-4 times what is needed at 100,000 nodes, so that peers that keep inventing
     # closer ones cannot prolong it indefinitely
     max_asked: int = 200
-    # Candidates kept per lookup, closest first; leaves room for dead peers among the k closest
-    shortlist_size: int = 128
+    # Candidates kept per lookup, closest first; leaves room for dead peers among the k closest, and for ids
+    # that were placed around the key from many networks
+    shortlist_size: int = 256
     max_jobs: int = 4096  # running at once; beyond it Busy
     max_background_jobs: int = 4  # own republish and refresh jobs at once: callers come first
 
@@ -56,6 +57,10 @@ class KadConfig:
     # Multiple of that distance: the estimate is often off by a fifth, and peers not among the k closest known
     # are skipped anyway
     optimistic_reach: float = 1.5
+    # What is stored lies at all peers within this multiple of that distance, at least at the k closest: ids
+    # placed around a key add to its storers instead of displacing them. 1: k peers are expected there, and as
+    # many messages are sent as to the k closest; 0: the k closest alone
+    region_reach: float = 1.0
     # Lookups whose distance to the k-th closest peer is remembered for the estimate, which is the median
     size_samples: int = 32
 
@@ -125,6 +130,9 @@ class KadConfig:
     max_value_bytes: int = 10 * 1024  # leaves 5 KiB of a 16 KiB reply for closer peers
     max_records: int = 16_384  # values stored for others
     max_record_store_bytes: int = 64 * 1024 * 1024  # their keys and values together
+    # Of one core, for verifying values that strangers want stored; short bursts may take more. Where it is
+    # used up, address blocks and senders that caused most of it are refused
+    max_work_share: float = 0.1
     max_provider_records: int = 65_536  # (key, provider) pairs stored for others, some 500 bytes each
     max_providers_per_key: int = 64  # beyond it the oldest announcement is dropped; rust holds 20
     # Cached answers; some 8 KiB for 20 offers, 13 if requested often: 300 contents

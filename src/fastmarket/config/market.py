@@ -21,6 +21,7 @@ class MarketConfig:
     max_searches_bytes: int = 1280 * 1024  # of FindHoldersBatch: 1,000 searches for contents of 1 KiB
     max_small_request_bytes: int = 16 * 1024  # of any other method: a record of 10 KiB, and its key
     max_waiting_bytes: int = 64 * 1024 * 1024  # messages of streams that wait for their turn, of all callers
+    max_answer_bytes: int = 64 * 1024 * 1024  # encoded answers of streams that wait for their reader
     max_response_bytes: int = 3 * 1024 * 1024  # clients refuse more than 4 MiB unless told otherwise
     # Cached encoded answers, including the requests: some 10,000 small ones
     max_ready_bytes: int = 4 * 1024 * 1024
@@ -29,18 +30,28 @@ class MarketConfig:
     # Concurrent calls; beyond it RESOURCE_EXHAUSTED. Of this and the limits below, a caller gets at most as
     # much as is left for others, so half if it is the only one. A caller is a token, or else an IP address;
     # on this machine, each connection is one
-    max_concurrent_rpcs: int = 1024
-    max_calls_per_caller: int = 512  # per caller: half of these
-    max_streaming_calls: int = 768  # of which streaming; the rest is left to short calls
+    max_concurrent_rpcs: int = 2048
+    max_calls_per_caller: int = 1024  # per caller: half of these
+    max_streaming_calls: int = 1792  # of which streaming: most only wait, 15 kB each
     health_rpcs: int = 64  # additional calls of grpc.health.v1: a busy node still answers health checks
-    max_connections: int = 512  # to the port, each a descriptor; further ones are closed at once
+    max_connections: int = 512  # to the port, each a descriptor; beyond it the addresses with most lose some
     max_connections_per_ip: int = 384  # per address: three quarters; further ones are closed within a second
+    # Additional ones until that is done: so an address with few finds a place. Beyond them closed at once
+    spare_connections: int = 64
     handshake_timeout_s: float = 10.0  # TLS and the start of HTTP/2; as for a libp2p connection
     idle_timeout_s: float = 300.0  # a connection without calls is closed; clients reconnect by themselves
     # From the start of a call to its message, for methods that take one: 16 KiB at most
     message_timeout_s: float = 10.0
     unread_timeout_s: float = 60.0  # a streaming call whose answers are not read for this long is aborted
-    max_streams_per_connection: int = 256  # concurrent calls per connection
+    # Concurrent calls per connection; RFC 9113 recommends no fewer than 100. More wait at the client, where
+    # they
+    # cost us nothing and nobody waits behind them
+    max_streams_per_connection: int = 100
+    # A refusal for too many calls waits so long, and its call counts toward the connection's: a caller that
+    # tries
+    # again at once, with hundreds of calls, would otherwise fill the queue in which others' calls wait
+    refusal_delay_s: float = 0.25
+    max_delayed_refusals: int = 1024  # of all callers, some 15 kB each; beyond it told at once
     keep_alive_s: float = 60.0  # an idle connection is pinged after this
     keep_alive_timeout_s: float = 20.0  # and closed if the ping is not answered within this
     min_ping_interval_s: float = 10.0  # clients that ping more often are sent GOAWAY
@@ -58,6 +69,8 @@ class MarketConfig:
     max_searches_at_once: int = 64  # over all streams of all callers: some 640 requests in flight
     max_searches: int = 1000  # in one message of FindHoldersBatch: 10 ms if all results are known here
     searches_a_turn: int = 32  # searches and files processed per turn of the event loop, of all callers: 1 ms
+    # In one piece; a busy loop has one piece in each turn, and takes up one new call
+    searches_a_piece: int = 8
     # Concurrent messages of RegisterFiles, of all callers: half of these keep max_registering slices of
     # offers busy, and the next caller need not wait for more
     max_bulk_registrations: int = 8

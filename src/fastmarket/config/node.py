@@ -14,6 +14,7 @@ from fastmarket.config.holders import HolderConfig
 from fastmarket.config.host import HostConfig
 from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
+from fastmarket.config.memory import MemoryConfig
 from fastmarket.config.offers import OfferConfig
 from fastmarket.config.storage import StorageConfig
 from fastmarket.config.web import WebConfig
@@ -33,6 +34,7 @@ class NodeConfig:
     fetching: FetchConfig = field(default_factory=FetchConfig)
     holders: HolderConfig = field(default_factory=HolderConfig)
     host: HostConfig = field(default_factory=HostConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     market: MarketConfig = field(default_factory=MarketConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
     bitswap: BitswapConfig = field(default_factory=BitswapConfig)

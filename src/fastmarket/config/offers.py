@@ -36,6 +36,10 @@ class OfferConfig:
     # Likewise for one sender, which may well be a holder of 100,000 files, or a storer that hands over its
     # offers
     max_sender_share: float = 0.5
+    # Of one core, for the signatures and places of what strangers want stored; short bursts may take more.
+    # Where it is used up, address blocks and senders that caused most of it are refused, whatever room there
+    # is
+    max_work_share: float = 0.5
     # Expired offers are dropped at this interval; they are never returned after expiry
     expiry_step_s: float = 60.0
 
@@ -85,7 +89,7 @@ class OfferConfig:
     find_limit: int = 200  # offers per request; about as many as a message holds
     max_pages: int = 8  # further requests to one peer for more offers
     page_timeout_s: float = 2.0  # per such further request; the peer has just answered one
-    max_found: int = 4096  # offers one lookup collects: 1.5 MiB
+    max_found: int = 4096  # offers one lookup collects, besides the first ten of each answer: 2 MiB
     # Search results this old, counted from the start of the search, are served from cache: changes
     # acknowledged elsewhere appear that much later. 0: every request is a search
     fresh_s: float = 0.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,6 +20,7 @@ from fastmarket.content.ledger import GoodsLedger
 from fastmarket.content.open_files import ImportedFile, OpenFiles
 from fastmarket.content.place import FileMoved, InlineBlock, Place, SoldFile, read_place
 from fastmarket.content.stamp import FileStamp
+from fastmarket.errors import NodeFault
 from fastmarket.formats.cid import SHA2_256_PREFIX, Cid, Codec
 from fastmarket.log_throttle import LogThrottle
 
@@ -100,8 +100,8 @@ class Catalogue:
             return None
         try:
             return self._find(multihash[-DIGEST_BYTES:])
-        except sqlite3.Error as error:
-            self._tell(error)
+        except NodeFault as fault:
+            self._tell(fault)
             return None
 
     def read(self, multihash: bytes) -> bytes | None:
@@ -119,13 +119,13 @@ class Catalogue:
         try:
             self._refresh()
             parameters = (cid.multihash[-DIGEST_BYTES:], GoodState.SELLING, MAX_TRIES)
-            for number, prefix in self.database.reader.execute(_ROOTS, parameters).fetchall():
+            for number, prefix in self.database.rows(_ROOTS, parameters):
                 codec = Codec.DAG_PB if prefix == SHA2_256_PREFIX else prefix[1]
                 file = self._file(number)
                 if file is not None and codec == cid.codec and file.is_in_place():
                     return SoldFile(file, file.size, os.path.basename(file.path))
-        except sqlite3.Error as error:
-            self._tell(error)
+        except NodeFault as fault:
+            self._tell(fault)
         return None
 
     # --- goods
@@ -134,9 +134,8 @@ class Catalogue:
         """Goods by path, at most `limit` of them, behind the one with this path and number."""
         path, number = ("", 0) if after is None else after
         query = f"SELECT {GOOD_COLUMNS} WHERE (goods.path, goods.id) > (?, ?) ORDER BY goods.path, goods.id"
-        rows = self.database.reader.execute(
-            f"{query} LIMIT ?", (os.fsencode(path), number, min(max(limit, 0), MAX_PAGE))
-        ).fetchall()
+        parameters = os.fsencode(path), number, min(max(limit, 0), MAX_PAGE)
+        rows = self.database.rows(f"{query} LIMIT ?", parameters)
         return self._shown(map(good_of, rows))
 
     def goods_of(self, multihash: bytes) -> tuple[Good, ...]:
@@ -144,12 +143,12 @@ class Catalogue:
         if not multihash.startswith(SHA2_256_PREFIX):
             return ()
         query = f"SELECT {GOOD_COLUMNS} WHERE goods.digest = ? ORDER BY goods.id LIMIT ?"
-        rows = self.database.reader.execute(query, (multihash[2:], MAX_PAGE)).fetchall()
+        rows = self.database.rows(query, (multihash[2:], MAX_PAGE))
         return self._shown(map(good_of, rows))
 
     def count(self) -> int:
         """How many goods there are."""
-        return int(self.database.reader.execute("SELECT count(*) FROM goods").fetchone()[0])
+        return int(self.database.rows("SELECT count(*) FROM goods")[0][0])
 
     def orders(self) -> list[tuple[SellOrder, bool]]:
         """All orders, and whether each was finished: what is not goes on after a restart."""
@@ -193,11 +192,12 @@ class Catalogue:
     def _file(self, number: int) -> ImportedFile | None:
         found = self._files.get(number)
         if found is None:
-            row = self.database.reader.execute(_FILE, (number, GoodState.SELLING)).fetchone()
-            if row is None:
+            rows = self.database.rows(_FILE, (number, GoodState.SELLING))
+            if not rows:
                 return None
-            path, stamp = os.fsdecode(row[0]), FileStamp.from_bytes(row[2])
-            found = ImportedFile(number, path, stamp, profile_of(row[1]), self._open_files, self._file_moved)
+            ((where, profile, stamped),) = rows
+            path, stamp = os.fsdecode(where), FileStamp.from_bytes(stamped)
+            found = ImportedFile(number, path, stamp, profile_of(profile), self._open_files, self._file_moved)
             self._files.put(number, found)
         return found
 
@@ -205,8 +205,7 @@ class Catalogue:
         found = self._directories.peek(good)
         if found is None:
             query = "SELECT 1 FROM goods WHERE id = ? AND state = ?"
-            row = self.database.reader.execute(query, (good, GoodState.SELLING)).fetchone()
-            found = row is not None
+            found = bool(self.database.rows(query, (good, GoodState.SELLING)))
             self._directories.put(good, found)
         return found
 
@@ -217,12 +216,11 @@ class Catalogue:
     def _shown(self, goods: map[Good]) -> tuple[Good, ...]:
         """With those as not served of which a file is being looked at."""
         query = "SELECT good FROM members WHERE file = ?"
-        reader = self.database.reader
-        rows = (row for file in tuple(self.moved) for row in reader.execute(query, (file,)).fetchall())
+        rows = (row for file in tuple(self.moved) for row in self.database.rows(query, (file,)))
         looked_at = {good for (good,) in rows}
         return tuple(good.being_read() if good.id in looked_at else good for good in goods)
 
-    def _tell(self, error: sqlite3.Error) -> None:
+    def _tell(self, fault: NodeFault) -> None:
         repeated = self._faults.due("", monotonic())
         if repeated is not None:
-            log.error("cannot read the catalogue: %s; repeated %d times", error, repeated)
+            log.error("cannot read the catalogue: %s; repeated %d times", fault, repeated)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from fastmarket.content.cells import DamagedCells, check_cells
 from fastmarket.errors import NodeFault, StorageFault
 
 FILE = "content.db"
@@ -111,6 +113,7 @@ class ContentDatabase:
             with self._faults("read"):
                 self._check()
                 self._migrate()
+                check_cells(self._writer)
                 self.reader = self._connect()
                 self.reader.execute("PRAGMA query_only=1")
         except BaseException:
@@ -140,6 +143,11 @@ class ContentDatabase:
         with self._lock, self._faults("read"):
             yield self._writer
 
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query, for the event loop: no writer keeps it waiting. Raises NodeFault."""
+        with self._faults("read"):
+            return self.reader.execute(query, parameters).fetchall()
+
     def close(self) -> None:
         """Writes the log into the file."""
         with self._lock:
@@ -158,7 +166,7 @@ class ContentDatabase:
         empty = not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if empty and application == 0 and version == 0:
             return
-        if application != APPLICATION_ID:
+        if application != APPLICATION_ID or version < 1:
             raise NodeFault(f"{self.path} is not a fastmarket catalogue; move it away to start over")
         if version > VERSION:
             raise NodeFault(
@@ -194,4 +202,4 @@ class ContentDatabase:
 
 def _is_damaged(error: sqlite3.DatabaseError) -> bool:
     code = int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return isinstance(error, DamagedCells) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

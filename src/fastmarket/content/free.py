@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from fastmarket.bounded_map import BoundedMap
 from fastmarket.content.catalogue import MAX_TRIES, Catalogue
 from fastmarket.content.goods import GoodState
 from fastmarket.content.index import DIGEST_BYTES
+from fastmarket.errors import NodeFault
 
 KNOWN_OWNERS = 4096  # files and directories of which it is known whether they are free; 0.5 MB
 _OF_FILE = """
@@ -39,14 +38,13 @@ class FreeGoods:
         try:
             owners = catalogue.index.places(multihash[-DIGEST_BYTES:], MAX_TRIES)
             return any(self._is_free(owner) for owner, _ in owners)
-        except sqlite3.Error:
+        except NodeFault:
             return False  # the catalogue tells of it when the block is read
 
     def _is_free(self, owner: int) -> bool:
         known = self._free.peek(owner)
         if known is None:
             query, number = (_OF_FILE, owner) if owner > 0 else (_OF_DIRECTORY, -owner)
-            row = self._catalogue.database.reader.execute(query, (number, GoodState.SELLING)).fetchone()
-            known = row is not None
+            known = bool(self._catalogue.database.rows(query, (number, GoodState.SELLING)))
             self._free.put(owner, known)
         return known

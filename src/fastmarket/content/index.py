@@ -8,8 +8,12 @@ the files.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
+from fastmarket.content.cells import MAX_OWNER
 from fastmarket.content.database import ContentDatabase
+from fastmarket.errors import PeerFault
 from fastmarket.formats.dag_pb import decode_pb_node
 from fastmarket.native.block_filter import BlockFilter
 from fastmarket.native.sha256 import sha256
@@ -62,14 +66,15 @@ class BlockIndex:
         return self._filter.may_have(multihash)
 
     def places(self, digest: bytes, most: int) -> list[tuple[int, int]]:
-        """Owner and place of each time that the block is here, once for each owner, at most that many."""
-        return self._database.reader.execute(_ROWS, (digest, most)).fetchall()
+        """Owner and place of each time that the block is here, once for each owner, at most that many. Raises
+        NodeFault."""
+        found = self._database.rows(_ROWS, (digest, most))
+        return [(owner, place) for owner, place in found if _is_place(owner, place)]
 
     def node(self, owner: int, place: int) -> bytes | None:
-        """The block of a node; None: it was deleted meanwhile."""
-        key = node_key(owner, place)
-        row = self._database.reader.execute("SELECT block FROM nodes WHERE id = ?", (key,)).fetchone()
-        return row[0] if row else None
+        """The block of a node; None: it was deleted meanwhile, or is damaged. Raises NodeFault."""
+        rows = self._database.rows("SELECT block FROM nodes WHERE id = ?", (node_key(owner, place),))
+        return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
 
     def put_nodes(self, connection: sqlite3.Connection, owner: int, first: int, blocks: list[bytes]) -> None:
         """Writes nodes with consecutive numbers. They are found when their rows are."""
@@ -102,8 +107,7 @@ class BlockIndex:
             nodes = connection.execute(_NODES, (*keys, NODES_A_PURGE)).fetchall()
             digests = {root} if root else set()
             for _, block in nodes:
-                digests.add(sha256(block))
-                digests.update(link.cid[-DIGEST_BYTES:] for link in decode_pb_node(block).links)
+                digests.update(_digests_below(block))
             connection.executemany(_DROP_ROWS, [(digest, owner) for digest in sorted(digests)])
             connection.executemany("DELETE FROM nodes WHERE id = ?", [(key,) for key, _ in nodes])
             if len(nodes) < NODES_A_PURGE:
@@ -119,5 +123,31 @@ class BlockIndex:
         fresh = BlockFilter(capacity)
         rows = connection.execute("SELECT digest FROM blocks")
         while some := rows.fetchmany(ROWS_A_READ):
-            fresh.add(b"".join(digest for (digest,) in some))
+            fresh.add(_joined([digest for (digest,) in some]))
         self._filter, self._added = fresh, count
+
+
+def _is_place(owner: object, place: object) -> bool:
+    """Whether a row is one of ours: another costs its block."""
+    if not isinstance(owner, int) or not isinstance(place, int):
+        return False
+    return 0 < abs(owner) <= MAX_OWNER and abs(place) <= MAX_OWNER
+
+
+def _joined(digests: Sequence[bytes]) -> bytes:
+    """Without those that are none."""
+    try:
+        joined = b"".join(digests)
+    except TypeError:
+        joined = b""
+    if len(joined) == DIGEST_BYTES * len(digests) and all(len(one) == DIGEST_BYTES for one in digests):
+        return joined
+    return b"".join(one for one in digests if isinstance(one, bytes) and len(one) == DIGEST_BYTES)
+
+
+def _digests_below(block: object) -> Iterator[bytes]:
+    """Of a node and of what it links to; of a damaged one nothing is known."""
+    if isinstance(block, bytes):
+        yield sha256(block)
+        with suppress(PeerFault):
+            yield from (link.cid[-DIGEST_BYTES:] for link in decode_pb_node(block).links)

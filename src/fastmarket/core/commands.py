@@ -9,6 +9,7 @@ from typing import TypeAlias
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.lookup.query import Quorum
+from fastmarket.offers.model.named import StorerRanks
 from fastmarket.offers.model.offer import Offer, OfferTerms
 
 
@@ -42,15 +43,18 @@ class Withdraw:
 @dataclass(frozen=True, slots=True)
 class FindOffers:
     """Finds the offers of a content. Progress: `Offer`; a tombstone only after its offer. Result:
-    `OffersFound`."""
+    `OffersFound`. `ranks` learns which storers named which offers, for the caller's own order
+    (`OfferSet.in_order`)."""
 
     content: bytes
     timeout_s: float
+    ranks: StorerRanks | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OffersFound:
-    """The live offers, cheapest first. `is_complete`: the lookup queried all the peers it should, in time."""
+    """The live offers, in the order of `OfferSet.in_order`. `is_complete`: the lookup queried all the peers
+    it should, in time."""
 
     offers: tuple[Offer, ...]
     is_complete: bool

@@ -260,18 +260,10 @@ class NodeCore(RegistrationHost):
 
     def handle_timer(self, now: float) -> None:
         """Lets time pass."""
-        self.touch()
         self._guard_timer("a turn of the DHT", self.engine.handle_timer, now)
         self._guard_timer("a look at the table", self._look_at_table, now)
-        due = self.offers.next_timer()
-        if due is not None and due <= now:
-            self._guard_timer("a turn of the offers", self.offers.handle_timer, now)
-            self._offers_due = True
-        timers = self._timers
-        while timers and timers[0][0] <= now:
-            operation = self._operations.get(heapq.heappop(timers)[1])
-            if operation is not None:
-                self._tell(operation, "a command's timer", operation.on_timer, now)
+        if self._are_timers_old or self._parts_at <= now or self._operations_at <= now:
+            self._handle_other_timers(now)
 
     def poll_actions(self, now: float) -> Sequence[Action]:
         """Actions, in order."""
@@ -392,6 +384,19 @@ class NodeCore(RegistrationHost):
             self._events.append(Finished(operation.number, outcome, result, fault))
 
     # --- private
+
+    def _handle_other_timers(self, now: float) -> None:
+        """Those of offers, registrations and commands."""
+        self.touch()
+        due = self.offers.next_timer()
+        if due is not None and due <= now:
+            self._guard_timer("a turn of the offers", self.offers.handle_timer, now)
+            self._offers_due = True
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            operation = self._operations.get(heapq.heappop(timers)[1])
+            if operation is not None:
+                self._tell(operation, "a command's timer", operation.on_timer, now)
 
     def _note_timers(self) -> None:
         """Those of offers and registrations, and of commands; callers that have gone are not kept."""
@@ -516,7 +521,7 @@ class NodeCore(RegistrationHost):
         try:
             call(*args)
         except Exception as error:  # noqa: BLE001 - see above
-            self._events.append(BugFound(place, error))
+            self._note_bug(place, error)
             owner.on_bug(NodeFault(f"a bug of ours ended it: {error!r}"), args[-1])
 
     def _guard(self, place: str, call: Callable[..., object], *args: object) -> bool:
@@ -524,9 +529,13 @@ class NodeCore(RegistrationHost):
         try:
             call(*args)
         except Exception as error:  # noqa: BLE001 - see above
-            self._events.append(BugFound(place, error))
+            self._note_bug(place, error)
             return False
         return True
+
+    def _note_bug(self, place: str, error: Exception) -> None:
+        self.touch()
+        self._events.append(BugFound(place, error))
 
     def _guard_timer(self, place: str, call: Callable[[float], None], now: float) -> None:
         """Like `_guard`; after a bug, delays what would be due again at once."""

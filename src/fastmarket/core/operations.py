@@ -152,7 +152,7 @@ class OfferSearch(LookupOperation):
     __slots__ = ("_begun", "_content", "_met", "_search", "_timeout_s", "_told")
 
     def __init__(self, host: OperationHost, number: int, command: FindOffers) -> None:
-        self._search: FindOffersJob = host.offers.find(command.content, command.timeout_s)
+        self._search: FindOffersJob = host.offers.find(command.content, command.timeout_s, command.ranks)
         super().__init__(host, number, self._search)
         self._content = command.content
         self._timeout_s = command.timeout_s
@@ -176,5 +176,8 @@ class OfferSearch(LookupOperation):
         assert isinstance(result, tuple)
         complete = self._search.lookup.end is End.COMPLETE
         if complete and now < self._begun + self._timeout_s:
-            self._host.local_answers.on_found(self._content, self._met, self._begun)
+            # The live ones first, in an order that only this search knows.
+            live = {id(offer) for offer in result}
+            others = (offer for offer in self._met if id(offer) not in live)
+            self._host.local_answers.on_found(self._content, (*result, *others), self._begun)
         self._host.finish(self, result=OffersFound(result, complete))

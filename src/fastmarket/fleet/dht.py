@@ -26,7 +26,9 @@ from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.driver import Keeper
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.named import StorerRanks
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms
+from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.storage.shared import SharedStore
 from fastmarket.storage.store_url import StoreUrl
@@ -140,7 +142,9 @@ class FleetDht:
         """Always None: another server may just have written to the store."""
         return None
 
-    async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
+    async def find_offers(
+        self, content: bytes, deadline_s: float, ranks: StorerRanks | None = None
+    ) -> AsyncGenerator[Offer, None]:
         """The store's offers at once, the network's as they arrive; those superseded elsewhere are hidden."""
         begun = time.monotonic()
         view = await self.offers.views.get(content)
@@ -149,18 +153,22 @@ class FleetDht:
                 yield offer
         recent = self.offers.recent.get(content)
         if recent is not None:
+            if ranks is not None:
+                ranks.on_answer(None, (offer.key for offer in recent))
             for offer in (*self._node.offers.store.offers(content, self._node.now()), *recent):
                 if not view.hides(offer):
                     yield offer
             return
-        end, found = begun + deadline_s, []
-        async with aclosing(self._node.find_offers(content, end - time.monotonic())) as offers:
+        end, found = begun + deadline_s, OfferSet(ranks=ranks)
+        async with aclosing(self._node.find_offers(content, end - time.monotonic(), ranks)) as offers:
             async for offer in offers:
-                found.append(offer)
+                found.add(offer)
                 if not view.hides(offer):
                     yield offer
         if time.monotonic() < end:  # else it was cut off and is incomplete
-            self.offers.recent.put(content, found, begun)
+            live = found.in_order(self._node.now())
+            keys = {offer.key for offer in live}
+            self.offers.recent.put(content, [*live, *(one for one in found if one.key not in keys)], begun)
 
     async def put_record(
         self, key: bytes, value: bytes, quorum: Quorum | int = Quorum.MAJORITY, *, deadline_s: float

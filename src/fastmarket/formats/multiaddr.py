@@ -158,8 +158,11 @@ class Multiaddr:
         return _join(chain[:-1]) if len(chain) > 1 and chain[-1][0] is P2P else self
 
     def with_peer(self, peer_id: PeerId) -> Multiaddr:
-        """Ends in /p2p/`peer_id`, replacing another id at the end."""
+        """Ends in /p2p/`peer_id`, replacing another id at the end. A path of a file system, which nothing may
+        follow, is returned unchanged."""
         chain = _components(self.raw)
+        if chain[-1][0] is UNIX:
+            return self
         if chain[-1][0] is P2P:
             chain = chain[:-1]
         return _join([*chain, (P2P, peer_id.raw)])

@@ -15,6 +15,8 @@ def encode_uvarint(n: int) -> bytes:
     """The shortest encoding of `n`, 0 <= n < 2**63; raises CallerFault otherwise."""
     if 0 <= n < 0x80:
         return _ONE_BYTE[n]
+    if 0 < n < 0x4000:  # the length of nearly every reply
+        return bytes((n & 0x7F | 0x80, n >> 7))
     if n < 0 or n >> 7 * MAX_UVARINT_BYTES:
         raise CallerFault("n", f"{n} is outside 0..2**63-1")
     out = bytearray()

@@ -419,13 +419,15 @@ class Engine:
         _as_callers_fault("key", lambda: rule_for(self._rules, key))
         _as_callers_fault("value", lambda: self.handlers.store_record(record, now, source))
         store = PutValueRequest(self.config, record, quorum, now)
-        return self.store_job(key, FindNode(self.config, RawKey(key)), store, timeout_s, timeout_s or 0.0)
+        find = FindNode(self.config, RawKey(key), spans_region=True)
+        return self.store_job(key, find, store, timeout_s, timeout_s or 0.0)
 
     def _provide_job(self, key: bytes, now: float, timeout_s: float | None) -> PutJob:
         if self._local.addrs:
             self.handlers.providers.add(key, self._local, now)
         store = AnnounceProvider(self.config, RawKey(key), lambda: self._local)
-        return self.store_job(key, FindNode(self.config, RawKey(key)), store, timeout_s, timeout_s or 0.0)
+        find = FindNode(self.config, RawKey(key), spans_region=True)
+        return self.store_job(key, find, store, timeout_s, timeout_s or 0.0)
 
     def _refresh(self, now: float) -> Job | None:
         timeout_s = self.config.job_timeout_s

@@ -15,6 +15,7 @@ from fastmarket.kad.providers.source import ProviderSource
 from fastmarket.kad.records.record import Record, RecordRule, decode_record, encode_record, rule_for
 from fastmarket.kad.records.record_store import ProviderStore, RecordStore
 from fastmarket.kad.records.shares import NEARBY, Source
+from fastmarket.kad.records.work import FORGED_FACTOR, PLACE_US, SIGNATURE_US, WorkShares
 from fastmarket.kad.routing.table import RoutingTable
 from fastmarket.kad.wire.messages import (
     Field,
@@ -48,6 +49,7 @@ class Handlers:
         "_other_source",
         "_provides",
         "_rules",
+        "_work",
         "providers",
         "records",
         "response_cache",
@@ -76,6 +78,7 @@ class Handlers:
         self._rules = rules
         self.routing = routing
         self._block = NEARBY  # of the sender of the current request
+        self._work = WorkShares(config.max_work_share)
         self.records = records
         self.response_cache = ResponseCache(
             config.max_ready_bytes,
@@ -143,18 +146,37 @@ class Handlers:
         record = decode_record(message.record, self._config.record_ttl_s, now)
         if record.key != key:
             raise PeerFault("the record's key differs from the message's")
-        self.store_record(record, now, Source(self._block, sender.raw))
+        self._take_record(record, now, Source(self._block, sender.raw))
         return encode_put(key, message.record)
+
+    def _take_record(self, record: Record, now: float, source: Source) -> None:
+        """As `store_record` of a stranger's value, which is not verified if it would not be kept."""
+        if not self._work.allows(source, now):
+            raise PeerFault("its address block had its share of values verified")
+        if self.records.would_refuse(record, now, source):
+            raise LimitExceeded("records stored", self._config.max_records)
+        try:
+            self._validate(record, now)
+        except PeerFault:
+            self._work.spend(source, FORGED_FACTOR * SIGNATURE_US, now)
+            raise
+        self._work.spend(source, SIGNATURE_US + PLACE_US, now)
+        self._keep(record, now, source)
 
     def store_record(self, record: Record, now: float, source: Source | None = None) -> None:
         """Stores a record if its rule allows it. `source`: the sender; None: this node itself. Raises
         PeerFault."""
+        self._validate(record, now)
+        self._keep(record, now, source)
+
+    def _validate(self, record: Record, now: float) -> None:
+        if len(record.value) > self._config.max_value_bytes:
+            raise LimitExceeded("bytes in a value", self._config.max_value_bytes, len(record.value))
+        rule_for(self._rules, record.key).validate(record.key, record.value, now)
+
+    def _keep(self, record: Record, now: float, source: Source | None) -> None:
         key, value = record.key, record.value
-        if len(value) > self._config.max_value_bytes:
-            raise LimitExceeded("bytes in a value", self._config.max_value_bytes, len(value))
-        rule = rule_for(self._rules, key)
-        rule.validate(key, value, now)
-        old = self.records.get(key, now)
+        rule, old = rule_for(self._rules, key), self.records.get(key, now)
         if old is not None and old.value != value and not rule.replaces(key, value, old.value):
             raise PeerFault("a better record is stored")
         if not self.records.put(record, now, source):

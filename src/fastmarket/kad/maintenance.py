@@ -115,6 +115,8 @@ class Maintenance:
 
     def handle_timer(self, now: float) -> None:
         """Does what is due."""
+        if now < self.timer:
+            return
         try:
             run_all((self._sweep_due, self._refresh_due, self._announce_due), now)
         finally:

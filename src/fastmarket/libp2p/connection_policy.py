@@ -28,6 +28,7 @@ class ConnectionRefusal(Enum):
     PENDING = "too many handshakes in progress"
     SOURCE_FULL = "too many connections from that address"
     SOURCE_PENDING = "too many handshakes in progress from that address"
+    MEMORY = "too little memory"
     SOURCE_RATE = "connections from that address arrive too fast"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastmarket.config import ConnectionConfig
 from fastmarket.formats.identity import Identity
-from fastmarket.libp2p.scopes import MemoryScope
+from fastmarket.libp2p.scopes import MemoryScope, NodeScope, PeerScopes
 from fastmarket.libp2p.streams import ResponderFactory
 
 
@@ -19,7 +19,7 @@ class Endpoint:
     identity: Identity
     entropy: Callable[[int], bytes]
     protocols: Mapping[str, ResponderFactory | None]  # inbound; None: delivered as events
-    scope: MemoryScope  # what all of them hold for their peers
+    scopes: PeerScopes  # what they hold for their peers
 
     @classmethod
     def create(
@@ -28,7 +28,15 @@ class Endpoint:
         entropy: Callable[[int], bytes],
         protocols: Mapping[str, ResponderFactory | None],
         config: ConnectionConfig | None = None,
+        memory: NodeScope | None = None,
     ) -> Endpoint:
-        """With a memory budget of its own (`ConnectionConfig.peer_budget_bytes`)."""
+        """Its connections have a part of `memory` (`ConnectionConfig.peer_budget_bytes`); None: nothing else
+        does."""
         config = config or ConnectionConfig()
-        return cls(config, identity, entropy, protocols, MemoryScope(config.peer_budget_bytes))
+        scopes = PeerScopes(config.peer_budget_bytes, memory or NodeScope(0))
+        return cls(config, identity, entropy, protocols, scopes)
+
+    @property
+    def scope(self) -> MemoryScope:
+        """What all of them hold together."""
+        return self.scopes.all

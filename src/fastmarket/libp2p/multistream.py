@@ -108,12 +108,13 @@ class ListenerNegotiation:
     bytes.
     """
 
-    __slots__ = ("_left", "_reader", "_supported", "chosen", "declined")
+    __slots__ = ("_has_refused", "_left", "_reader", "_supported", "chosen", "declined")
 
     def __init__(self, supported: Collection[str], *, max_proposals: int) -> None:
         self._supported = supported
         self._reader = TokenReader()
         self._left = max_proposals
+        self._has_refused = False
         self.chosen: str | None = None
         self.declined = False
 
@@ -135,7 +136,7 @@ class ListenerNegotiation:
             try:
                 token = self._reader.next_token()
             except PeerFault:
-                if not reply.endswith(NOT_AVAILABLE):
+                if not self._has_refused:
                     raise
                 self.declined = True
                 break
@@ -151,6 +152,7 @@ class ListenerNegotiation:
         # Undecodable text cannot be a protocol of ours; `ls` is not supported (it is unused, and leaks).
         text = token.decode("utf-8", "replace")
         if text not in self._supported:
+            self._has_refused = True  # its own data may follow, in this chunk or in a later one
             return NOT_AVAILABLE
         self.chosen = text
         return encode_token(text)

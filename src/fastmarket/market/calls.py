@@ -62,6 +62,12 @@ class Work:
         self.registrations = Slots(config.max_bulk_registrations)
         self.turns = LoopTurns(config.searches_a_turn)
         self.waiting_bytes = Share(config.max_waiting_bytes)
+        self.answer_bytes = Share(config.max_answer_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of messages that wait for their turn, and of answers that wait for their reader."""
+        return self.waiting_bytes.used + self.answer_bytes.used
 
 
 class Calls:
@@ -167,6 +173,7 @@ class CallStream:
         self._in_order = in_order
         self._caller = CALLER.get()
         self._slots = 0
+        self._held = 0  # bytes of answers that wait for their reader
 
     async def answers(self, at_once: int) -> AsyncGenerator[bytes, None]:
         """Ends after the last answer; a message holds its slot until its answer is taken from here."""
@@ -181,20 +188,36 @@ class CallStream:
                 for task in due:
                     if task.done():
                         working.remove(task)
-                        yield task.result()
-                        self._slots -= 1
-                        self._work.messages.release(self._caller)
+                        answer = task.result()
+                        yield answer
+                        self._give_back(len(answer))
                 if reading is not None and reading.done():
                     raw = reading.result()
                     coming = None if raw is None else asyncio.ensure_future(self._next())
                     if raw is not None:
-                        working.append(asyncio.ensure_future(self._answer(raw)))
+                        working.append(asyncio.ensure_future(self._answered(raw)))
         finally:
             try:
                 await _end(*working, *([] if coming is None else [coming]))
             finally:  # the call may be cancelled while it ends
                 for _ in range(self._slots):
                     self._work.messages.release(self._caller)
+                self._work.answer_bytes.release(self._caller, self._held)
+
+    async def _answered(self, raw: bytes) -> bytes:
+        """The answer, which counts as held until its reader takes it. Raises `Busy`."""
+        answer = await self._answer(raw)
+        if not self._work.answer_bytes.take(self._caller, len(answer)):
+            raise Busy("answers", "too many bytes wait to be read already")
+        self._held += len(answer)
+        return answer
+
+    def _give_back(self, size: int) -> None:
+        """An answer was taken, and its message's slot is free."""
+        self._slots -= 1
+        self._work.messages.release(self._caller)
+        self._held -= size
+        self._work.answer_bytes.release(self._caller, size)
 
     async def _next(self) -> bytes | None:
         """The next message, with a slot; None after the last one. Raises `Busy`."""

@@ -34,10 +34,12 @@ _TOLD_ADDRESSES = 256
 class Crowds:
     """Scans the connections to `port` from `start` to `stop`."""
 
-    def __init__(self, port: int, most: int) -> None:
-        """`most` connections per address are kept."""
+    def __init__(self, port: int, most: int, most_in_all: int) -> None:
+        """`most` connections per address are kept, and `most_in_all`: beyond them, addresses with most lose
+        their latest, so that the port has room for others."""
         self._port = port
         self._most = most
+        self._most_in_all = most_in_all
         self._seen: dict[int, tuple[str, int]] = {}  # by inode: the address, and the scan that first saw it
         self._looks = 0
         self._log_throttle = LogThrottle(_TOLD_INTERVAL_S, _TOLD_ADDRESSES)
@@ -79,10 +81,11 @@ class Crowds:
             if known[0]:
                 crowds[known[0]].append((known[1], inode, descriptor))
         self._seen = seen
+        most = min(self._most, _fair_most([len(crowd) for crowd in crowds.values()], self._most_in_all))
         for host, crowd in crowds.items():
-            if len(crowd) > self._most:
+            if len(crowd) > most:
                 crowd.sort()
-                self._end(host, crowd[self._most :], now)
+                self._end(host, crowd[most:], now)
 
     def _end(self, host: str, crowd: list[tuple[int, int, int]], now: float) -> None:
         for _, inode, descriptor in crowd:
@@ -99,6 +102,18 @@ class Crowds:
                 "ended connections of %s to the gRPC port: more than %d%s",
                 *(host, self._most, suppressed_note(suppressed)),
             )
+
+
+def _fair_most(counts: list[int], most_in_all: int) -> int:
+    """The most that an address may have so that all together have at most `most_in_all` (max-min
+    fairness)."""
+    left = most_in_all
+    for place, count in enumerate(sorted(counts)):
+        share = left // (len(counts) - place)
+        if count > share:
+            return max(share, 1)
+        left -= count
+    return most_in_all
 
 
 def _sockets() -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ from fastmarket.kad.lookup.query import Quorum
 from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.named import StorerRanks
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.results import NodeView, PeerView
 
@@ -77,10 +78,13 @@ class Dht(Protocol):
         this returns a result only if the node has no peers to query, or may serve recent results.
         """
 
-    def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
+    def find_offers(
+        self, content: bytes, deadline_s: float, ranks: StorerRanks | None = None
+    ) -> AsyncGenerator[Offer, None]:
         """Verified offers as they arrive, until the lookup ends or `deadline_s` has passed.
 
         A later version of an offer, including a tombstone, may follow an earlier one: the higher seq wins.
+        `ranks` (`OfferSet.ranks`) learns how far in front storers named them.
         Closing the iterator ends the lookup.
         """
 

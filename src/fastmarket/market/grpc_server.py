@@ -12,13 +12,15 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from fastmarket.config import AccessConfig, MarketConfig
+from fastmarket.deferred_accept import defer_accept_at
+from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.market import access, replies
 from fastmarket.market.access import AccessScope
 from fastmarket.market.answer_cache import AnswerCache
 from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.crowds import Crowds
 from fastmarket.market.fetching import FetchingMethods
-from fastmarket.market.guard import Around, Bounds, CallTimer, Guard, Observer, Registry
+from fastmarket.market.guard import CALL_BYTES, Around, Bounds, CallTimer, Guard, Observer, Registry
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
 from fastmarket.market.requests import market_content, market_terms
 from fastmarket.market.selling import SellingMethods
@@ -52,9 +54,11 @@ class MarketServer:
         shop: Shop | None = None,
         prober: Prober | None = None,
         fetcher: Fetcher | None = None,
+        memory: MemoryScope | None = None,
     ) -> None:
         """`observer` is called after every call; `around` wraps each call, outermost. `shop`: what the node
-        sells; `prober` asks holders whether they are there; `fetcher` fetches from them."""
+        sells; `prober` asks holders whether they are there; `fetcher` fetches from them. `memory` counts what
+        callers make the node hold; None: it has no limit of its own."""
         self._service = service
         self._config = config or MarketConfig()
         self._access = access_config or AccessConfig()
@@ -63,6 +67,7 @@ class MarketServer:
         self._shop = shop
         self._prober = prober
         self._fetcher = fetcher
+        self._memory = memory
         self._ready = AnswerCache(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._guard: Guard | None = None
@@ -81,10 +86,14 @@ class MarketServer:
         config, work = self._config, Work(self._config)
         server = grpc.aio.server(
             options=self._options(),
-            # Our own limit is in `Bounds`, which tells callers apart.
-            maximum_concurrent_rpcs=config.max_concurrent_rpcs + config.health_rpcs,
+            # Our own limit is in `Bounds`, which tells callers apart: this one would refuse anybody.
+            maximum_concurrent_rpcs=2
+            * (config.max_concurrent_rpcs + config.health_rpcs + config.max_delayed_refusals),
         )
-        watched = Registry(server, self._watch(credentials is not None or not access.is_loopback(host)))
+        timer = self._watch(credentials is not None or not access.is_loopback(host))
+        if self._memory is not None:
+            self._memory.watch(lambda: timer.bounds.used * CALL_BYTES + work.held_bytes)
+        watched = Registry(server, timer)
         watched.add(MARKET, self._market_methods(Calls(work, config)))
         methods = V1Methods(self._service, config, work, self._prober).handlers()
         methods |= SellingMethods(self._shop, config).handlers(Calls(work, config))
@@ -97,9 +106,10 @@ class MarketServer:
         self._health = Health(Registry(server, for_health), (MARKET, V1))
         bound = await bind(server, host, port, credentials)
         await _started(server)
+        defer_accept_at(bound)
         await self._health.say(SERVING)
         self._server = server
-        self._crowds = Crowds(bound, config.max_connections_per_ip)
+        self._crowds = Crowds(bound, config.max_connections_per_ip, config.max_connections)
         self._crowds.start()
         return bound
 
@@ -136,9 +146,12 @@ class MarketServer:
         config, tokens = self._config, access.read_tokens(self._access)
         if tokens is not None or reachable:
             self._guard = Guard(self._access, tokens)
-        bounds = Bounds(config.max_concurrent_rpcs, config.max_calls_per_caller, config.max_streaming_calls)
+        bounds = Bounds(
+            *(config.max_concurrent_rpcs, config.max_calls_per_caller, config.max_streaming_calls),
+            *(config.refusal_delay_s, config.max_delayed_refusals),
+        )
         times = config.message_timeout_s, config.unread_timeout_s
-        return CallTimer(bounds, *times, self._around, self._observer, self._guard)
+        return CallTimer(bounds, *times, self._around, self._observer, self._guard, memory=self._memory)
 
     def _options(self) -> list[tuple[str, Any]]:
         config = self._config
@@ -148,7 +161,7 @@ class MarketServer:
             ("grpc.max_receive_message_length", config.max_request_bytes),
             ("grpc.max_send_message_length", config.max_response_bytes + RESPONSE_SLACK_BYTES),
             ("grpc.max_concurrent_streams", config.max_streams_per_connection),
-            ("grpc.max_allowed_incoming_connections", config.max_connections),
+            ("grpc.max_allowed_incoming_connections", config.max_connections + config.spare_connections),
             # For plain text, too: the time until a connection has sent its settings.
             ("grpc.server_handshake_timeout_ms", int(config.handshake_timeout_s * 1000)),
             ("grpc.http2.settings_timeout", int(config.handshake_timeout_s * 1000)),

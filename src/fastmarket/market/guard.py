@@ -15,6 +15,7 @@ import grpc.aio
 
 from fastmarket.config import AccessConfig
 from fastmarket.formats.address_block import address_block
+from fastmarket.libp2p.scopes import MemoryScope, Priority
 from fastmarket.log_throttle import LogThrottle
 from fastmarket.market.access import AccessScope, Token, Tokens
 from fastmarket.market.call_rate import CallRate
@@ -32,6 +33,8 @@ Observer: TypeAlias = Callable[[str, str, float], None]
 """Called after each call with its method ("/market.Market/CheckHolders"), code ("OK") and seconds."""
 
 LAST_STATUS_S = 1.0  # limit for sending the status of a call whose caller does not read
+# A call in progress: its objects here and in gRPC, and its message.
+CALL_BYTES = 16 * 1024
 RETRY_S = 0.1  # the retry delay for a caller with too many concurrent calls
 _NOTHING = nullcontext()
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -40,9 +43,31 @@ _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 class Bounds:
     """Limits concurrent calls, in total and per caller."""
 
-    def __init__(self, calls: int, calls_per_caller: int | None, streaming_calls: int) -> None:
+    def __init__(
+        self,
+        calls: int,
+        calls_per_caller: int | None,
+        streaming_calls: int,
+        refusal_delay_s: float = 0.0,
+        delayed_refusals: int = 0,
+    ) -> None:
         self._calls = Share(calls, calls_per_caller)
         self._streaming = Share(streaming_calls)
+        self._refused = Share(delayed_refusals)
+        self._refusal_delay_s = refusal_delay_s
+
+    @property
+    def used(self) -> int:
+        """Calls in progress, including those that are being refused."""
+        return self._calls.used + self._refused.used
+
+    async def before_refusal(self, caller: str) -> None:
+        """Returns when a caller with too many calls may be told so."""
+        if self._refusal_delay_s and self._refused.take(caller):
+            try:
+                await asyncio.sleep(self._refusal_delay_s)
+            finally:
+                self._refused.release(caller)
 
     @contextmanager
     def one(self, caller: str, streaming: bool) -> Iterator[bool]:
@@ -83,6 +108,7 @@ class CallTimer:
     observer: Observer | None = None
     guard: Guard | None = None
     now: Callable[[], float] = time.perf_counter
+    memory: MemoryScope | None = None
 
     def over(self, method: Method, path: str) -> Handler:
         """The wrapped handler of a method."""
@@ -103,7 +129,7 @@ class CallTimer:
         )
 
     def _admitted(self, inner: Any, scope: AccessScope, path: str, streams: bool) -> Any:
-        guard, bounds = self.guard, self.bounds
+        guard, bounds, memory = self.guard, self.bounds, self.memory
 
         async def admitted(request: Any, context: Context) -> Any:
             caller = caller_of(context.peer())
@@ -111,9 +137,14 @@ class CallTimer:
                 caller, refusal = guard.admit(path, scope, caller, context)
                 if refusal is not None:
                     await context.abort(refusal.code, refusal.details, refusal.metadata)
+            if memory is not None and not memory.admits(CALL_BYTES, Priority.CALLER):
+                await bounds.before_refusal(caller)
+                refusal = too_many_calls("calls: the node is near its memory limit; try again", RETRY_S)
+                await context.abort(refusal.code, refusal.details, refusal.metadata)
             try:
                 with bounds.one(caller, streams) as taken:
                     if not taken:
+                        await bounds.before_refusal(caller)
                         refusal = too_many_calls("calls: too many in progress; try again", RETRY_S)
                         await context.abort(refusal.code, refusal.details, refusal.metadata)
                     CALLER.set(caller)

@@ -121,7 +121,7 @@ class Searches:
         end = time.monotonic() + given_s - self._config.reply_margin_s
         share = self._config.max_response_bytes // count
         asking: list[_Asking] = []
-        caller, turn = CALLER.get(), self._config.searches_a_turn
+        caller, turn = CALLER.get(), self._config.searches_a_piece
         for number, search in enumerate(request.searches):
             if not number % turn:
                 await self._work.turns.take(caller, min(turn, count - number))

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, FastmarketError, NetworkFault, QuorumFailed, RequestTimeout
+from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.formats.cid import CidForm
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.lookup.query import Quorum
@@ -17,6 +18,7 @@ from fastmarket.kad.outcome import Outcome
 from fastmarket.market.dht import Acknowledged, Dht
 from fastmarket.market.watching import Seen, Watching
 from fastmarket.offers.lookup.local_answers import LocalAnswer
+from fastmarket.offers.model.named import StorerRanks
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.offers.model.results import NodeView, PeerView
@@ -31,8 +33,15 @@ class MarketService:
     """
 
     def __init__(
-        self, dht: Dht, config: MarketConfig | None = None, *, now: Callable[[], float] = time.time
+        self,
+        dht: Dht,
+        config: MarketConfig | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+        history: HolderHistory | None = None,
     ) -> None:
+        """`history`: what this node saw of holders itself, which orders them."""
+        self._history = history
         self._dht = dht
         self._config = config or MarketConfig()
         self._now = now
@@ -69,7 +78,8 @@ class MarketService:
         return self._dht.known_offers(content)
 
     async def find(self, content: bytes, deadline_s: float | None = None) -> list[Offer]:
-        """Every live offer that arrives within the find budget, cheapest first, even if a peer hangs."""
+        """Every live offer that arrives within the find budget, even if a peer hangs; the order is that of
+        `in_order`."""
         known = self._dht.known_offers(content)
         if known is not None:
             return list(known.offers)
@@ -85,17 +95,29 @@ class MarketService:
         finally:
             # Not awaited: a task that hangs may also hang in its cancellation.
             task.cancel()
-        return found.cheapest(self._now())
+        return self.in_order(found)
 
-    async def find_each(self, content: bytes, deadline_s: float | None = None) -> AsyncGenerator[Offer, None]:
-        """Offers as they arrive, within the find budget; includes tombstones and later versions."""
+    def in_order(self, found: OfferSet) -> list[Offer]:
+        """The live offers that a search found, as a buyer should look at them."""
+        history, now = self._history, self._now()
+        if history is None:
+            return found.in_order(now)
+        return found.in_order(now, lambda provider: history.standing(provider, now))
+
+    async def find_each(
+        self, content: bytes, deadline_s: float | None = None, ranks: StorerRanks | None = None
+    ) -> AsyncGenerator[Offer, None]:
+        """Offers as they arrive, within the find budget; includes tombstones and later versions. `ranks`: as
+        in `Dht.find_offers`."""
         known = self._dht.known_offers(content)
         if known is not None:
+            if ranks is not None:
+                ranks.on_answer(self.peer_id, (offer.key for offer in known.offers))
             for offer in known.offers:
                 yield offer
             return
         end = time.monotonic() + self._budget(self._config.find_budget_s, deadline_s)
-        offers = self._dht.find_offers(content, end - time.monotonic())
+        offers = self._dht.find_offers(content, end - time.monotonic(), ranks)
         try:
             while (left_s := end - time.monotonic()) > 0:
                 async with asyncio.timeout(left_s):
@@ -233,7 +255,7 @@ class MarketService:
         return min(ours_s, max(deadline_s - self._config.reply_margin_s, deadline_s / 2, 0.0))
 
     async def _gather(self, content: bytes, budget_s: float, found: OfferSet) -> None:
-        async for offer in self._dht.find_offers(content, budget_s):
+        async for offer in self._dht.find_offers(content, budget_s, found.ranks):
             found.add(offer)
 
     def _gathered(self, task: asyncio.Task[None]) -> None:

@@ -6,8 +6,9 @@ A caller is a token, or else an IP address; of programs on this machine, each co
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Generic, TypeVar
@@ -147,16 +148,29 @@ class Slots:
         return False
 
 
+# A turn of the event loop with bulk work in it, on a machine that is not busy: a turn in which other work
+# comes, too,
+# or whose process has to wait for a core, takes longer, and the next one gets less bulk work.
+TURN_S = 0.004
+
+
 class LoopTurns:
     """Splits bulk work: each turn of the event loop runs pieces up to `budget` in total, callers in rotation.
 
-    So the loop polls its sockets in between, however many callers send however much.
+    So the loop polls its sockets in between, however many callers send however much. Of a turn that took
+    longer
+    than `TURN_S`, the next one's budget is half, down to one piece; it grows back by an eighth of the whole
+    with
+    each one that did not (AIMD).
     """
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = budget
         self._budget = budget
         self._left = budget
         self._planned = False
+        self._clock = clock
+        self._planned_at = 0.0
         self._waiting: FairQueue[tuple[int, asyncio.Future[None]]] = FairQueue()
 
     async def take(self, caller: str, cost: int) -> None:
@@ -173,10 +187,18 @@ class LoopTurns:
     def _plan(self) -> None:
         if not self._planned:
             self._planned = True
+            self._planned_at = self._clock()
             asyncio.get_running_loop().call_soon(self._turn)
+
+    def _adapt(self) -> None:
+        if self._clock() - self._planned_at > TURN_S:
+            self._budget = max(self._budget // 2, 1)
+        else:
+            self._budget = min(self._budget + max(self._most // 8, 1), self._most)
 
     def _turn(self) -> None:
         self._planned = False
+        self._adapt()
         self._left = self._budget
         while self._waiting and self._left > 0:
             cost, granted = self._waiting.pop_next()

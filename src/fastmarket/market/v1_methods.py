@@ -24,8 +24,9 @@ from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
 from fastmarket.market.sharing import CALLER, Share
 from fastmarket.market.watching import Watching
-from fastmarket.net.fetching.probing import Probe, Prober
+from fastmarket.net.fetching.probing import HolderLiveness, Probe, Prober
 from fastmarket.net.gateways import gateway_url
+from fastmarket.offers.model.mixing import in_fronts
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
@@ -116,7 +117,7 @@ class V1Methods:
         began = time.monotonic()
         async with self._searches.slot(key, self._config.find_budget_s, deadline_s) as left_s:
             begun = time.monotonic()
-            async with aclosing(self._service.find_each(key, left_s)) as offers:
+            async with aclosing(self._service.find_each(key, left_s, found.ranks)) as offers:
                 async for offer in offers:
                     new = found.add(offer)
                     if new and not offer.withdrawn and (most is None or offer.price_per_mb <= most):
@@ -124,7 +125,7 @@ class V1Methods:
                         provisional = v1.FindHoldersResponse(holders=[holder], provisional=True)
                         provisional.MergeFrom(answer)
                         yield provisional
-            live = found.cheapest(self._service.now())
+            live = self._service.in_order(found)
             if not live:
                 unpriced = await self._service.unpriced(key, found, time.monotonic() - begun, left_s)
                 answer.providers_without_price = len(unpriced)
@@ -137,17 +138,23 @@ class V1Methods:
     async def _probed(
         self, request: v1.FindHoldersRequest, live: Sequence[Offer], deadline_s: float | None, begun: float
     ) -> list[v1.Holder]:
-        """As the search wants them, and of equal ones those first that answer, the quickest before others."""
+        """As the search wants them; of equal ones those first that answered, the quickest before others.
+
+        Those that were silent, or lack the content, come last."""
         left_s = math.inf if deadline_s is None else deadline_s - (time.monotonic() - begun)
         probes: Mapping[str, Probe] = {}
         if self._prober is not None and left_s > self._config.reply_margin_s:
             probes = await self._prober.probe(live, left_s - self._config.reply_margin_s)
 
-        def place(offer: Offer) -> tuple[int, int]:
+        def place(offer: Offer) -> tuple[int, int, int]:
             probe = probes.get(gateway_url(offer))
-            return (NOT_PROBED, 0) if probe is None else (probe.liveness, probe.took_ms)
+            seen = (NOT_PROBED, 0) if probe is None else (probe.liveness, probe.took_ms)
+            return offer.price_per_mb, *seen
 
-        order = sorted(live, key=lambda offer: (offer.price_per_mb, place(offer)))
+        failed = {url for url, probe in probes.items() if probe.liveness is not HolderLiveness.LIVE}
+        gone = [offer for offer in live if gateway_url(offer) in failed]
+        there = [offer for offer in live if gateway_url(offer) not in failed]
+        order = in_fronts(there, place) + sorted(gone, key=place)
         holders = self._searches.holders(request, order)
         seen = {(offer.provider, offer.user_id): probes.get(gateway_url(offer)) for offer in live}
         for holder in holders:
@@ -202,7 +209,7 @@ class V1Methods:
         wanted: list[tuple[OfferTerms, Named]] = []
         node = self._service.peer_id
         faults: dict[int, CallerFault] = {}
-        turn = self._config.searches_a_turn
+        turn = self._config.searches_a_piece
         for place, file in enumerate(request.files):
             if not place % turn:
                 await self._work.turns.take(CALLER.get(), min(turn, len(request.files) - place))

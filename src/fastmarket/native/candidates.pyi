@@ -58,6 +58,7 @@ class Closest:
 
 class Candidates:
     shortcut: LivenessShortcut | None
+    reach: bytes | None
     def __init__(
         self,
         target: KadKey,

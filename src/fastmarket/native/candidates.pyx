@@ -8,7 +8,9 @@ free: whoever rents a few machines can place as many ids as it likes around a ke
 (Sridhar et al., "Content Censorship in the InterPlanetary File System", NDSS 2024). Addresses are not: so a
 lookup, and what is stored at its end, goes on past such a crowd until k have been met that are none. A crowd is
 an address block with more peers among them than the table lets into a bucket; without one these are the nearest
-k.
+k. Whoever has many addresses, too, is met by `reach`: within the distance in which k are expected, all count, not the
+nearest k alone, so that ids placed among them add to those that count and displace none (Netto, Cholez and Ignat,
+arXiv:2505.01139).
 
 One file beyond 400 lines: the walk goes over the fields of all these classes in C, which several modules could share
 only by a header that says them again.
@@ -51,6 +53,9 @@ cdef enum:
     _NO_BLOCK = -1       # no public address
     _UNKNOWN_BLOCK = -2  # not looked for so far
     _FIRST_MET = 128     # room for peers heard of at first, a power of two
+    # More than 3/2 k within reach, where k are expected: by chance around one key in eighty. Ids may have been placed
+    # there, and the peers beyond name those that they hide
+    _SURPLUS_HALVES = 3
 
 cdef tuple _COLUMNS = (
     "is_queryable", "is_skippable", "is_counted", "has_answered", "is_awaited", "may_hold", "is_present", "is_found",
@@ -249,7 +254,7 @@ cdef class LivenessShortcut:
 cdef class Closest:
     """Counts peers off in the order of their distance. `wants` a peer, then `take` it if it is there."""
 
-    cdef Py_ssize_t _k, _most, _near, _diverse, _blocks, _room
+    cdef Py_ssize_t _k, _most, _near, _diverse, _inside, _blocks, _room
     cdef int64_t *_block
     cdef Py_ssize_t *_held
 
@@ -262,7 +267,7 @@ cdef class Closest:
         free(self._held)
 
     cdef void _start(self) noexcept:
-        self._near = self._diverse = self._blocks = 0
+        self._near = self._diverse = self._inside = self._blocks = 0
 
     cdef Py_ssize_t _find(self, int64_t block) noexcept:
         cdef Py_ssize_t at
@@ -272,24 +277,28 @@ cdef class Closest:
         return -1
 
     cdef bint _sated(self) noexcept:
-        return self._diverse >= self._k
+        """Enough of no crowd; and where far more are within reach than are expected there, as many beyond it."""
+        return self._diverse >= self._k and (
+            2 * self._inside <= _SURPLUS_HALVES * self._k or self._near - self._inside >= self._k
+        )
 
-    cdef bint _wants(self, int64_t block) noexcept:
-        """Of which the block is looked at only beyond the nearest k."""
+    cdef bint _wants(self, int64_t block, bint within) noexcept:
+        """Of which the block is looked at only beyond the nearest k; `within`: it is where all count."""
         cdef Py_ssize_t at
         if self._near < self._k:
             return True
-        if self._diverse >= self._k:
+        if not within and self._sated():
             return False
         if block == _NO_BLOCK:
             return True
         at = self._find(block)
         return at < 0 or self._held[at] < self._most
 
-    cdef int _take(self, int64_t block) except -1:
+    cdef int _take(self, int64_t block, bint within) except -1:
         cdef Py_ssize_t at
         cdef void *grown
         self._near += 1
+        self._inside += within
         if block == _NO_BLOCK:
             self._diverse += 1
             return 0
@@ -328,15 +337,19 @@ cdef class Closest:
 
     def wants(self, block) -> bool:
         """Whether the next one, of that address block (None: of none), counts."""
-        return self._wants(_NO_BLOCK if block is None else _number(block))
+        return self._wants(_NO_BLOCK if block is None else _number(block), False)
 
     def take(self, block) -> None:
         """The next one counts."""
-        self._take(_NO_BLOCK if block is None else _number(block))
+        self._take(_NO_BLOCK if block is None else _number(block), False)
 
 
 cdef class Candidates:
     """Those of one lookup, at most `shortlist_size`, closest first; and the walk over them.
+
+    `reach`: a 32-byte distance within which all of them count among the closest, but of one address block beyond the
+    nearest k no more than of a crowd. If these are many more than k, as many as k beyond count, too. None: there is
+    none.
 
     A walk: `begin`, then `next_to_query` until it returns None; each candidate that it returns is to be asked, by
     `query` or `Candidate.query_unresponsive`, before it goes on. Then `is_open` tells whether somebody is waited for,
@@ -358,9 +371,11 @@ cdef class Candidates:
     cdef double _timeout_s
     cdef StateTable _table
     cdef public LivenessShortcut shortcut
+    cdef fm_key _reach
+    cdef bint _has_reach
     # of the walk
     cdef double _now, _slow_hold_s, _held_until
-    cdef Py_ssize_t _at, _counted, _answered, _awaited, _asked
+    cdef Py_ssize_t _at, _counted, _answered, _awaited, _asked, _within
     cdef readonly bint is_open, is_cut
     cdef Candidate _returned
 
@@ -429,6 +444,30 @@ cdef class Candidates:
         self._met, self._met_room = grown, room
         return 0
 
+    @property
+    def reach(self):
+        cdef uint8_t raw[32]
+        cdef int at
+        if not self._has_reach:
+            return None
+        for at in range(32):
+            raw[at] = <uint8_t> (self._reach.w[at >> 3] >> (56 - 8 * (at & 7)) & 0xFF)
+        return (<char *> raw)[:32]
+
+    @reach.setter
+    def reach(self, bytes distance):
+        self._has_reach = distance is not None
+        if self._has_reach:
+            _load(&self._reach, distance)
+
+    cdef Py_ssize_t _count_within(self) noexcept:
+        """How many of the listed are within reach."""
+        cdef Py_ssize_t at
+        if not self._has_reach:
+            return 0
+        at = self._place(&self._reach)
+        return at + (at < len(self._listed) and fm_key_compare(&self._distances[at], &self._reach) == 0)
+
     cdef Py_ssize_t _place(self, const fm_key *d) noexcept:
         """The first position whose distance is not below `d`."""
         cdef Py_ssize_t low = 0, high = len(self._listed), middle
@@ -443,12 +482,14 @@ cdef class Candidates:
     def add(self, peers, int hops) -> bool:
         """Peers heard of, `hops` away; known ones change nothing. Whether any was listed.
 
-        The last one of a full list falls out for a closer one.
+        One falls out of a full list for a newcomer: beyond the nearest k, the farthest of an address block with
+        more listed than are none of a crowd, which would not count; or else the farthest. So ids in few blocks,
+        however many, do not push out all others.
         """
         cdef bint listed = False
         cdef bytes key
         cdef fm_key d
-        cdef Py_ssize_t at, size, known
+        cdef Py_ssize_t at, size, known, out
         cdef Candidate candidate
         for peer in peers:
             if not self._meet(peer):
@@ -461,10 +502,13 @@ cdef class Candidates:
                 continue
             fm_key_xor(&d, &d, &self._target)
             at, size = self._place(&d), len(self._listed)
-            if at == self._capacity:
-                continue
             if size == self._capacity:
-                self._listed.pop()
+                out = self._surplus(self._block_number(peer), at)
+                if out == size:
+                    continue
+                if out < at:
+                    at -= 1
+                self._drop(out)
                 size -= 1
             candidate = Candidate.__new__(Candidate)
             candidate.peer, candidate.key, candidate.hops = peer, key, hops
@@ -478,6 +522,29 @@ cdef class Candidates:
             listed = True
         return listed
 
+    cdef Py_ssize_t _surplus(self, int64_t newcomer, Py_ssize_t place) except -1:
+        """Which of a full list gives way to a newcomer of that block, which belongs there; its size: the newcomer."""
+        cdef dict counts = {}
+        cdef Py_ssize_t size = len(self._listed), rank, at
+        cdef int64_t block
+        if newcomer != _NO_BLOCK:
+            counts[newcomer] = 1
+        for one in self._listed:
+            block = self._block(<Candidate> one)
+            if block != _NO_BLOCK:
+                counts[block] = counts.get(block, 0) + 1
+        for rank in range(size, self._k - 1, -1):  # of all, the newcomer among them
+            at = size if rank == place else rank - (rank > place)
+            block = newcomer if at == size else self._block(<Candidate> self._listed[at])
+            if block != _NO_BLOCK and <Py_ssize_t> counts[block] > self._chosen._most:
+                return at
+        return size - (place < size)
+
+    cdef int _drop(self, Py_ssize_t at) except -1:
+        memmove(&self._distances[at], &self._distances[at + 1], (len(self._listed) - at - 1) * sizeof(fm_key))
+        del self._listed[at]
+        return 0
+
     def fail(self, Candidate candidate not None) -> None:
         """No answer will come of it: it leaves the list."""
         cdef fm_key d
@@ -487,8 +554,7 @@ cdef class Candidates:
         fm_key_xor(&d, &d, &self._target)
         at = self._place(&d)
         if at < len(self._listed) and fm_key_compare(&self._distances[at], &d) == 0:
-            memmove(&self._distances[at], &self._distances[at + 1], (len(self._listed) - at - 1) * sizeof(fm_key))
-            del self._listed[at]
+            self._drop(at)
 
     @property
     def heard_count(self) -> int:
@@ -548,11 +614,18 @@ cdef class Candidates:
 
     # -- the walk --------------------------------------------------------------------------------------------
 
+    cdef int64_t _block_number(self, peer) except -3:
+        block = self._block_of(peer)
+        return _NO_BLOCK if block is None else _number(block)
+
     cdef int64_t _block(self, Candidate candidate) except -3:
         if candidate._block == _UNKNOWN_BLOCK:
-            block = self._block_of(candidate.peer)
-            candidate._block = _NO_BLOCK if block is None else _number(block)
+            candidate._block = self._block_number(candidate.peer)
         return candidate._block
+
+    cdef inline bint _is_done(self) noexcept:
+        """Whether those counted are all that count: enough of no crowd, and none within reach follows."""
+        return self._chosen._sated() and self._at + 1 >= self._within
 
     def begin(self, double now, Py_ssize_t asked, slow_hold_s) -> None:
         """Walk again, with `asked` peers asked so far. `slow_hold_s`: how long after its query any late peer holds
@@ -563,6 +636,7 @@ cdef class Candidates:
         self._at = self._counted = self._answered = self._awaited = 0
         self.is_open = self.is_cut = False
         self._returned = None
+        self._within = self._count_within()
         self._chosen._start()
 
     @property
@@ -598,7 +672,7 @@ cdef class Candidates:
             candidate._enter(self._table._doubt)  # also where it was vouched for before
             return False
         candidate._enter(self._table._shortcut)
-        chosen._take(self._block(candidate))
+        chosen._take(self._block(candidate), self._at < self._within)
         return True
 
     cdef Candidate _whoever_asks(self, Candidate listed):
@@ -617,7 +691,9 @@ cdef class Candidates:
             self._at += 1
         while self._at < len(self._listed):
             candidate = listed = <Candidate> self._listed[self._at]
-            if chosen._near >= self._k and not chosen._wants(self._block(listed)):
+            if chosen._near >= self._k and not chosen._wants(self._block(listed), self._at < self._within):
+                if chosen._sated() and self._at >= self._within:
+                    return None
                 self._at += 1
                 continue
             if self._claims is not None:
@@ -625,7 +701,7 @@ cdef class Candidates:
             if candidate._rule & _QUERYABLE:
                 skippable = candidate._rule & _SKIPPABLE and self._counted >= self._min_queried
                 if skippable and self._take_unqueried(candidate):
-                    if chosen._sated():
+                    if self._is_done():
                         return None
                 elif self._asked >= self._max_asked:
                     self.is_cut = True
@@ -646,14 +722,19 @@ cdef class Candidates:
         if candidate._rule & _MAY_HOLD:
             self.is_open = self._holds(candidate) or self.is_open
         if candidate._rule & _COUNTED:
-            chosen._take(self._block(candidate))
+            chosen._take(self._block(candidate), self._at < self._within)
             self._counted += 1
             if candidate._rule & _HAS_ANSWERED:
                 self._answered += 1
             if candidate._rule & _AWAITED:
                 self._awaited += 1
                 self.is_open = True
-            return chosen._sated() or (self._answered >= self._beta and not self.is_open)
+            # Among a crowd, or within reach, beta answers are too few: they may all be an attacker's.
+            return self._is_done() or (
+                self._answered >= self._beta and not self.is_open
+                and chosen._near == chosen._diverse and self._at + 1 >= self._within
+                and 2 * chosen._inside <= _SURPLUS_HALVES * self._k
+            )
         return False
 
     # -- what was found --------------------------------------------------------------------------------------
@@ -685,16 +766,25 @@ cdef class Candidates:
         cdef list found = [], given = self._listed if candidates is None else candidates
         cdef Closest chosen = Closest(self._k, self._chosen._most)
         cdef Candidate candidate
+        cdef bint within = self._has_reach
         for one in given:
             candidate = <Candidate?> one
+            if within:
+                within = self._is_within(candidate)
+            if not within and chosen._sated():
+                break
             if not candidate._rule & (_FOUND if answered else _PRESENT):
                 continue
-            if chosen._wants(self._block(candidate)):
-                chosen._take(self._block(candidate))
+            if chosen._wants(self._block(candidate), within):
+                chosen._take(self._block(candidate), within)
                 found.append(candidate)
-                if chosen._sated():
-                    break
         return found
+
+    cdef bint _is_within(self, Candidate candidate) except -1:
+        cdef fm_key d
+        _load(&d, candidate.key)
+        fm_key_xor(&d, &d, &self._target)
+        return fm_key_compare(&d, &self._reach) <= 0
 
     def storers(self, candidates=None) -> tuple:
         """As `Answered`: those that count as the closest of those that answered or need not."""

@@ -402,3 +402,61 @@ def body_of(bytes signed not None):
     cdef Py_ssize_t start = 0
     cdef Py_ssize_t end = _body(signed, &start)
     return PyBytes_FromStringAndSize(<const char *> _data(signed) + start, end - start)
+
+
+cdef enum:
+    _KEY_TAG = 0x0a        # of an Envelope
+    _TYPE_TAG = 0x12
+    _PAYLOAD_TAG = 0x1a
+    _SIGNATURE_TAG = 0x2a
+    _STORE_TAG = 0x0a      # of an OfferRequest
+    _OFFERS_TAG = 0x0a     # of a Store
+    _WHOLE_TAG = 0x12
+
+
+def claims(bytes signed not None):
+    """(content, provider, user id, seq, issued_at, not_after) that a signed offer claims, unverified; None where
+    the general decoder has to look: it is none, has other fields or another order, or its body is not plain."""
+    cdef const uint8_t *data = _data(signed)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), start = 0, end, ignored = 0
+    cdef _Scan found
+    try:
+        if size and data[0] == _KEY_TAG:
+            end = field(data, size, 0, _KEY_TAG, &ignored)
+            end = field(data, size, end, _TYPE_TAG, &ignored)
+            end = field(data, size, end, _PAYLOAD_TAG, &start)
+            if field(data, size, end, _SIGNATURE_TAG, &ignored) != size:
+                return None
+        else:
+            end = _body(signed, &start)
+            if end != size:
+                return None
+        if not _scan(data + start, end - start, &found):
+            return None
+    except ValueError:
+        return None
+    return (
+        _bytes(&found, _CONTENT), _bytes(&found, _PROVIDER), _bytes(&found, _USER_ID),
+        found.value[_SEQ], found.value[_ISSUED_AT], found.value[_NOT_AFTER],
+    )
+
+
+def split_store(bytes request not None):
+    """(signed offers, whole batches) of an OfferRequest that stores; None where the general decoder has to
+    look."""
+    cdef const uint8_t *data = _data(request)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(request), at = 0, start = 0
+    cdef list offers = [], whole = []
+    try:
+        if field(data, size, 0, _STORE_TAG, &at) != size:
+            return None
+        while at < size:
+            if data[at] == _OFFERS_TAG:
+                at = field(data, size, at, _OFFERS_TAG, &start)
+                offers.append(PyBytes_FromStringAndSize(<const char *> data + start, at - start))
+            else:
+                at = field(data, size, at, _WHOLE_TAG, &start)
+                whole.append(PyBytes_FromStringAndSize(<const char *> data + start, at - start))
+    except ValueError:
+        return None
+    return offers, whole

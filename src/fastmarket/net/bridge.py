@@ -236,7 +236,7 @@ class DhtClient(Live):
 
         async def call(node: DhtNode) -> list[Offer]:
             found = OfferSet([offer async for offer in node.find_offers(content.multihash, deadline_s)])
-            return found.cheapest(node.now())
+            return found.in_order(node.now())
 
         offers = await self._submit(call)
         if not offers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 
 class Clock:
@@ -11,11 +12,15 @@ class Clock:
     A step of the system clock (NTP, an operator, a resumed laptop) therefore never moves a protocol timer.
     """
 
-    __slots__ = ("_offset",)
+    __slots__ = ("_monotonic", "_offset")
 
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+    def __init__(
+        self, system: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`system` returns Unix seconds, `monotonic` seconds since any moment."""
+        self._monotonic = monotonic
+        self._offset = system() - monotonic()
 
     def now(self) -> float:
         """Unix seconds."""
-        return self._offset + time.monotonic()
+        return self._offset + self._monotonic()

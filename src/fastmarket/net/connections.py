@@ -11,6 +11,7 @@ from fastmarket.config import HostConfig
 from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.remote_peer import RemotePeer
+from fastmarket.formats.scope import source_block
 from fastmarket.libp2p.connection_policy import (
     Admission,
     ConnectionRefusal,
@@ -21,7 +22,7 @@ from fastmarket.libp2p.connection_policy import (
     to_trim,
 )
 from fastmarket.libp2p.muxed import ConnectionState, Role
-from fastmarket.libp2p.scopes import MemoryScope
+from fastmarket.libp2p.scopes import HANDSHAKE_BYTES, RELIEVED, MemoryScope, PeerScopes, Priority
 from fastmarket.log_throttle import LogThrottle
 from fastmarket.net.link import SETTLED_BYTES, Link
 from fastmarket.wording import suppressed_note
@@ -44,7 +45,7 @@ class _Held:
 class Connections:
     """Every link of a host, from its TCP connection to its end."""
 
-    def __init__(self, config: HostConfig, local: PeerId, faults: Faults) -> None:
+    def __init__(self, config: HostConfig, local: PeerId, faults: Faults, scopes: PeerScopes) -> None:
         self._faults = faults
         self.by_peer: dict[PeerId, list[Link]] = {}  # open ones; the first usable one carries requests
         self.protected: set[PeerId] = set()  # peers whose connections are not trimmed
@@ -53,6 +54,7 @@ class Connections:
         self.dropped_count = 0  # connections ended since the start for what they made us hold
         self._config = config
         self._local = local
+        self._scopes = scopes
         self._held: dict[Link, _Held] = {}
         self.surplus: set[Link] = set()
         """To be left as soon as they are idle."""
@@ -92,7 +94,7 @@ class Connections:
     def admit(self, link: Link, now: float) -> bool:
         """A TCP connection was made; False: refused."""
         source = source_of(link.connection.remote_addr, self._config)
-        refusal = self._admission.refuse(link.role, source, now)
+        refusal = self._refuse(link.role, source, now)
         if refusal is not None:
             self.refusals[refusal] += 1
             self._tell(source or "this machine", refusal, now)
@@ -100,6 +102,11 @@ class Connections:
             return False
         self._held[link] = _Held(source)
         return True
+
+    def _refuse(self, role: Role, source: str | None, now: float) -> ConnectionRefusal | None:
+        if role is Role.LISTENER and not self._scopes.transient.admits(HANDSHAKE_BYTES, Priority.STRANGER):
+            return ConnectionRefusal.MEMORY
+        return self._admission.refuse(role, source, now)
 
     def _tell(self, source: str, refusal: ConnectionRefusal, now: float) -> None:
         suppressed = self._log_throttle.due(source, now)
@@ -117,6 +124,7 @@ class Connections:
             link.close(now)
             return False
         held.opened_at = held.busy_at = now
+        self._scopes.enter(link.connection.scope, source_block(link.connection.remote_addr), peer_id.raw)
         # A peer that dials again has lost its connection; of our own dials the first stays in use.
         links.insert(0 if link.role is Role.LISTENER else len(links), link)
         self._ask_kept(links, peer_id, now)
@@ -174,6 +182,7 @@ class Connections:
         if links:
             return None
         del self.by_peer[peer_id]
+        self._scopes.leave(peer_id.raw)
         return peer_id if was_open else None
 
     def _settle(self, link: Link, held: _Held) -> None:
@@ -183,23 +192,32 @@ class Connections:
 
     # -- ending connections that hold too much
 
-    def relieve(self, scope: MemoryScope, now: float) -> None:
-        """All connections together hold too much for their peers: ends those that hold most and have taken
-        nothing for longest, until there is room. `scope`: of all connections."""
-        burdens = {link: link.burden(now) for link in self._held}
-        if not scope.is_full:
+    def relieve(self, full: MemoryScope, now: float) -> None:
+        """The connections in a scope hold too much for their peers: ends those that hold most and have taken
+        nothing for longest, until there is room."""
+        self._end_worst(full, full.limit, int(full.limit * RELIEVED), now)
+
+    def shrink(self, now: float) -> None:
+        """The process is near its memory limit: ends connections until the others hold half."""
+        held = self._scopes.all.held
+        self._end_worst(self._scopes.all, held // 2, held // 2, now)
+
+    def _end_worst(self, full: MemoryScope, limit: int, wanted: int, now: float) -> None:
+        burdens = {link: link.burden(now) for link in self._held if link.connection.scope.is_within(full)}
+        if full.held <= limit:
             return  # some were read from without an event
         for link in sorted(burdens, key=burdens.__getitem__, reverse=True):
-            if scope.is_relieved or link.connection.scope.held <= SETTLED_BYTES:
+            if full.held <= wanted or link.connection.scope.held <= SETTLED_BYTES:
                 break
             self.dropped_count += 1
             suppressed = self._log_throttle.due("", now)
             if suppressed is not None:
                 logger.warning(
                     "closed the connection to %s: it does not read the answers it requested, and all"
-                    " connections together held more than %d MiB%s",
+                    " connections together held more than %d MiB (%s)%s",
                     link.remote_peer,
-                    scope.limit >> 20,
+                    limit >> 20,
+                    full.kind.value,
                     suppressed_note(suppressed),
                 )
             link.connection.scope.settle(0)

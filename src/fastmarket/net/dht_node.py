@@ -54,6 +54,7 @@ from fastmarket.net.twins import Twins
 from fastmarket.offers.announce.clocks import wrong_clock
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import FileMetadata
+from fastmarket.offers.model.named import StorerRanks
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.offers.model.results import NodeView, PeerView
 from fastmarket.trace import NULL_TRACE, Trace
@@ -300,9 +301,11 @@ class DhtNode:
         `market.dht.Dht`."""
         return self.core.local_answers.get(content, self._clock.now())
 
-    async def find_offers(self, content: bytes, deadline_s: float) -> AsyncGenerator[Offer, None]:
+    async def find_offers(
+        self, content: bytes, deadline_s: float, ranks: StorerRanks | None = None
+    ) -> AsyncGenerator[Offer, None]:
         """Verified offers as they are found; see `market.dht.Dht`."""
-        running = self._driver.start(FindOffers(content, deadline_s))
+        running = self._driver.start(FindOffers(content, deadline_s, ranks))
         try:
             async for item in running.items():
                 assert isinstance(item, Offer)

@@ -26,6 +26,7 @@ from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingResponder
 from fastmarket.libp2p.requests import Failed, RequestResult
+from fastmarket.libp2p.scopes import MemoryScope, NodeScope
 from fastmarket.libp2p.streams import ResponderFactory, RpcHandler, RpcResponder
 from fastmarket.net.clock import Clock
 from fastmarket.net.connections import Connections
@@ -101,11 +102,15 @@ class Host:
         """Called with the duration of a peer's first answer on a connection, its identify."""
         self.on_own_key_met: Callable[[Link], None] = lambda link: None
         """Called with an inbound connection whose other end proved to have our key."""
+        self.memory = NodeScope(config.memory.held_bytes)
+        """What peers and callers together make this node hold."""
         self._config = config
         self._protocols: dict[str, ResponderFactory | None] = {}
-        self._endpoint = Endpoint.create(identity, os.urandom, self._protocols, config.connection)
+        self._endpoint = Endpoint.create(
+            identity, os.urandom, self._protocols, config.connection, self.memory
+        )
         self.transports = Transports(self, self._endpoint, clock)
-        self.links = Connections(config.host, identity.peer_id, self.faults)
+        self.links = Connections(config.host, identity.peer_id, self.faults, self._endpoint.scopes)
         self.identifier = Identifier(
             identity, config, self._protocols, self.links.of, self._on_identified, clock.now(), self.faults
         )
@@ -254,8 +259,8 @@ class Host:
         if self.links.surplus:
             self.links.on_turned(link, now)
 
-    def on_links_full(self, now: float) -> None:
-        self.links.relieve(self._endpoint.scope, now)
+    def on_links_full(self, full: MemoryScope, now: float) -> None:
+        self.links.relieve(full, now)
 
     def on_link_lost(self, link: Link) -> None:
         self.streams.on_lost(link)

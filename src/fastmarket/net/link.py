@@ -12,6 +12,7 @@ from fastmarket.libp2p.events import Closed, Event, Opened
 from fastmarket.libp2p.identify import IdentifyInfo
 from fastmarket.libp2p.muxed import ConnectionState, MuxedConnection, Role
 from fastmarket.libp2p.requests import RequestPool, RequestResult
+from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.net.clock import Clock
 from fastmarket.net.one_shot import OneShot
 from fastmarket.net.pump import Pump, RunQueue
@@ -44,8 +45,8 @@ class LinkOwner(Protocol):
 
     def on_link_turned(self, link: Link, now: float) -> None: ...
 
-    def on_links_full(self, now: float) -> None:
-        """All links together hold too much."""
+    def on_links_full(self, full: MemoryScope, now: float) -> None:
+        """The links in that scope together hold too much."""
 
     def on_link_lost(self, link: Link) -> None: ...
 
@@ -145,9 +146,9 @@ class Link(ABC):
         self.ended.set()
         self._attached = False
         self._pump.close()
+        self.connection.scope.settle(0)  # before its peer's scope may end
         self._owner.on_link_lost(self)
         self.connection.release()
-        self.connection.scope.settle(0)
 
     def _on_bug(self, error: Exception) -> None:
         """A bug of ours costs this connection, whose state is unknown afterwards."""

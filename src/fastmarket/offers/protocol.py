@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import LimitExceeded, PeerFault
@@ -21,19 +21,25 @@ from fastmarket.formats.kad_key import RawKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine
 from fastmarket.kad.lookup.lookup import Lookup, earlier
+from fastmarket.kad.lookup.network_size import KEY_BITS
 from fastmarket.kad.lookup.queries import AnnounceProvider
+from fastmarket.kad.lookup.region import region_distance
 from fastmarket.kad.records.put_job import PutJob, PutResult
 from fastmarket.kad.records.shares import NEARBY, Source
+from fastmarket.kad.records.work import FORGED_FACTOR, PLACE_US, SIGNATURE_US, WorkShares
 from fastmarket.kad.wire.response_cache import CachedResponse, ResponseCache, ResponseCaches
 from fastmarket.native.batch import SignedBatch, count_signatures
 from fastmarket.offers.announce.clocks import ClockWatch
 from fastmarket.offers.announce.complaints import Complaints
+from fastmarket.offers.announce.coverage import PLACE_BITS
 from fastmarket.offers.announce.delivery import Deliveries
 from fastmarket.offers.announce.handover import HandoverJob, Handovers
 from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.announce.sweep import Pace, SweepJob, SweepResult
 from fastmarket.offers.lookup.find_offers import FindOffersJob
 from fastmarket.offers.lookup.queries import FindOffersQuery, FindStorers, Reading, StoreOffer
+from fastmarket.offers.model.batch import is_batched
+from fastmarket.offers.model.named import StorerRanks
 from fastmarket.offers.model.offer import Offer, OfferTerms, alone
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
 from fastmarket.offers.store.offer_store import OfferStore
@@ -48,15 +54,18 @@ from fastmarket.offers.wire.messages import (
     encode_find,
     encode_found,
 )
-from fastmarket.offers.wire.verifying import OfferReader, OfferVerifier, unverified_key
+from fastmarket.offers.wire.verifying import OfferReader, OfferVerifier, check_times, unverified_claims
 from fastmarket.run_all import run_all
 from fastmarket.trace import NULL_TRACE, Trace
+
+if TYPE_CHECKING:
+    from fastmarket.native.merkle import Claims
 
 _REFUSED = {
     Ack.SUPERSEDED: Refusal.SUPERSEDED,
     Ack.EXPIRED: Refusal.EXPIRED,
-    Ack.FULL: Refusal.FULL,
 }
+_COUNTED_TOGETHER = frozenset({Ack.STORED, Ack.FULL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,27 @@ Wanted: TypeAlias = Announcement | Sweep | Handover
 class OfferProtocol:
     """State and behaviour of offers on one node."""
 
+    __slots__ = (
+        "_engine",
+        "_identity",
+        "_reader",
+        "_reading",
+        "_trace",
+        "_turn",
+        "acks",
+        "clock",
+        "config",
+        "handovers",
+        "other_keys_count",
+        "own",
+        "refusals",
+        "refused_count",
+        "response_cache",
+        "store",
+        "verifier",
+        "work",
+    )
+
     def __init__(
         self,
         identity: Identity,
@@ -110,6 +140,8 @@ class OfferProtocol:
         caches.add(self.response_cache)
         self._turn = engine.routing.turn  # wanted once offers were stored
         bounds = self.config
+        self.work = WorkShares(bounds.max_work_share)
+        """Of signatures and places: which senders may cause more of it."""
         self.verifier = OfferVerifier(
             bounds.verified_cache, bounds.verified_batches, bounds.max_signatures_per_store
         )
@@ -148,24 +180,57 @@ class OfferProtocol:
             raise LimitExceeded("bytes in an offer request", self.config.max_message_bytes, len(body))
         request = decode_request(body, self.config.max_offers_per_store)
         if isinstance(request, StoreRequest):
-            count, most = count_signatures(request.envelopes), self.config.max_signatures_per_store
-            count += len(request.whole)
+            return self._store(sender, request, now, Source(block, sender.raw))
+        return self._find(sender, request, now)
+
+    def _store(self, sender: PeerId, request: StoreRequest, now: float, source: Source) -> bytes:
+        most = self.config.max_signatures_per_store
+        if len(request.envelopes) + len(request.whole) > most:
+            count = count_signatures(request.envelopes) + len(request.whole)
             if count > most:
                 raise LimitExceeded("signatures in a STORE", most, count)
-            whole = self._whole(request)
+        whole = self._whole(request) if request.whole else []
+        why = list[Refusal]()
+        if self.work.allows(source, now):
+            acks = self._take_all(sender, request.envelopes, whole, now, source, why)
+        else:
+            acks = [Ack.FULL] * (len(request.envelopes) + sum([batch.count for batch in whole]))
+        full = acks.count(Ack.FULL)
+        if full:
+            self.refusals[Refusal.FULL] += full
+            self.acks[Ack.FULL] += full
+        stored = acks.count(Ack.STORED)  # nearly always all: counted one by one the rest alone
+        self.acks[Ack.STORED] += stored
+        if stored + full < len(acks):
+            self.acks.update(ack for ack in acks if ack not in _COUNTED_TOGETHER)
+        if why:
+            self._look_at_clocks(why, now)
+        return encode_acks(acks, why, now)
+
+    def _take_all(
+        self,
+        sender: PeerId,
+        envelopes: Sequence[bytes],
+        whole: Sequence[SignedBatch],
+        now: float,
+        source: Source,
+        why: list[Refusal],
+    ) -> list[Ack]:
+        """Takes what there is room for. Signatures and places count as work of the sender; those of forged
+        offers several times."""
+        verified = self.verifier.verified_count
+        acks = [self._take(sender, source, envelope, now, why) for envelope in envelopes]
+        for batch in whole:
+            acks += self._take_whole(sender, source, batch, now, why)
+        stored = acks.count(Ack.STORED)
+        verified = self.verifier.verified_count - verified
+        if stored:
             self._turn.is_wanted = True
-            source, why = Source(block, sender.raw), list[Refusal]()
-            acks = [self._take(sender, source, envelope, now, why) for envelope in request.envelopes]
-            for batch in whole:
-                acks += self._take_whole(sender, source, batch, now, why)
-            stored = acks.count(Ack.STORED)  # nearly always all: counted one by one the rest alone
-            self.acks[Ack.STORED] += stored
-            if stored < len(acks):
-                self.acks.update(ack for ack in acks if ack is not Ack.STORED)
-            if why:
-                self._look_at_clocks(why, now)
-            return encode_acks(acks, why, now)
-        return self._find(sender, request, now)
+        if stored or verified:
+            forged = min(verified, sum([reason not in OF_CLOCKS for reason in why]))
+            signatures = verified + (FORGED_FACTOR - 1) * forged
+            self.work.spend(source, SIGNATURE_US * signatures + PLACE_US * stored, now)
+        return acks
 
     def _whole(self, request: StoreRequest) -> list[SignedBatch]:
         """The whole batches in it. Raises `PeerFault`: how many acknowledgements would be due?"""
@@ -180,35 +245,63 @@ class OfferProtocol:
         return batches
 
     def _take(self, sender: PeerId, source: Source, envelope: bytes, now: float, why: list[Refusal]) -> Ack:
-        store = self.store
-        if store.may_refuse(source):
-            key = unverified_key(envelope)
-            if key is not None and store.would_refuse(source, key, len(envelope)):
-                return self._counted(Ack.FULL, why)
+        told, is_tight = None, self.store.may_refuse(source)
+        if is_tight or not is_batched(envelope):  # of a batch, all but the first cost no signature
+            told = unverified_claims(envelope)
+            ack = None if told is None else self._unkept(told, source, len(envelope), now, is_tight)
+            if ack is not None:
+                return ack if ack is Ack.FULL else self._counted(ack, why)
         try:
-            return self._counted(store.add(self.verifier.open(envelope, now), now, source=source), why)
+            if told is not None:
+                check_times(told[4], told[5], now)
+            offer = self.verifier.open(envelope, now)
         except OfferRefused as refused:
             return self._on_refused(sender, refused, why)
+        ack = self.store.add(offer, now, source=source)
+        self._look_for_own((offer,), (ack,), now)
+        return self._counted(ack, why)
+
+    def _unkept(self, told: Claims, source: Source, size: int, now: float, is_tight: bool) -> Ack | None:
+        """Why an offer would not be kept even if what it claims is true; None: it would. So such an offer
+        costs no signature check."""
+        *_, seq, _, not_after = told
+        if not_after <= now:
+            return Ack.EXPIRED
+        held = self.store.get(told[:3])
+        if held is not None:
+            return Ack.SUPERSEDED if held.seq > seq else None
+        return Ack.FULL if is_tight and self.store.would_refuse(source, told[:3], size) else None
 
     def _take_whole(
         self, sender: PeerId, source: Source, batch: SignedBatch, now: float, why: list[Refusal]
     ) -> list[Ack]:
         if self.store.may_refuse(source) and self.store.would_refuse_batch(source, batch):
-            return [self._counted(Ack.FULL, why) for _ in range(batch.count)]
+            return [Ack.FULL] * batch.count
         opened = self.verifier.open_whole(batch, now)
         offers = [one for one in opened if isinstance(one, Offer)]
         if len(offers) == len(opened):
             acks = self.store.add_batch(offers, now, source=source)
+            self._look_for_own(offers, acks, now)
             return acks if acks.count(Ack.STORED) == len(acks) else [self._counted(ack, why) for ack in acks]
-        return [
-            self._counted(self.store.add(alone(one), now, source=source), why)
-            if isinstance(one, Offer)
-            else self._on_refused(sender, one, why)
-            for one in opened
-        ]
+        acks = []
+        for one in opened:
+            if isinstance(one, Offer):
+                ack = self.store.add(alone(one), now, source=source)
+                self._look_for_own((one,), (ack,), now)
+                acks.append(self._counted(ack, why))
+            else:
+                acks.append(self._on_refused(sender, one, why))
+        return acks
+
+    def _look_for_own(self, offers: Sequence[Offer], acks: Sequence[Ack], now: float) -> None:
+        """One provider signed all of them; if that is this node, see `Reprovider.on_newer`."""
+        if offers[0].provider == self._identity.peer_id:
+            for offer, ack in zip(offers, acks, strict=True):
+                if ack is Ack.STORED:
+                    self.own.on_newer(offer, now)
 
     def _counted(self, ack: Ack, why: list[Refusal]) -> Ack:
-        """`why` gets a reason for each ack that is to have one."""
+        """`why` gets a reason for each ack that is to have one. Those of `FULL` are counted by `_store`."""
         if ack is not Ack.STORED and (refusal := _REFUSED.get(ack)) is not None:
             self.refusals[refusal] += 1
             if ack in WITH_REASON:
@@ -220,6 +313,7 @@ class OfferProtocol:
         for reason in why:
             if reason in OF_CLOCKS and (count := self.clock.on_refused_here(now)):
                 self.refused_count += count
+                self._turn.is_wanted = True  # to tell the operator
 
     def _on_refused(self, sender: PeerId, refused: OfferRefused, why: list[Refusal]) -> Ack:
         why.append(refused.refusal)
@@ -294,13 +388,17 @@ class OfferProtocol:
     def _on_handed_over(self, wanted: Handover, result: object, now: float) -> None:
         self.handovers.on_ended(wanted.peer, result if isinstance(result, int) else None, now)
 
-    def find(self, content: bytes, timeout_s: float | None = None) -> FindOffersJob:
-        """A job that gathers the offers for a content, in the network and here."""
+    def find(
+        self, content: bytes, timeout_s: float | None = None, ranks: StorerRanks | None = None
+    ) -> FindOffersJob:
+        """A job that gathers the offers for a content, in the network and here. `ranks` learns which storers
+        named which offers."""
         query = FindOffersQuery(
             content,
             self._reading,
             self._identity.peer_id,
             lambda now: self.store.withdrawn_providers(content, now),
+            ranks,
         )
         timeout_s = self._engine.config.job_timeout_s if timeout_s is None else timeout_s
         engine = self._engine
@@ -391,6 +489,7 @@ class OfferProtocol:
         pace = Pace(
             k=kad.k,
             most_of_group=kad.max_group_in_bucket,
+            reach=region_distance(kad, engine.knowledge.size) >> (KEY_BITS - PLACE_BITS),
             lookups=config.sweep_lookups,
             patient=scheduled,
             timeout_s=config.sweep_timeout_s,

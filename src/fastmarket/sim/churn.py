@@ -76,8 +76,10 @@ class Sessions:
     A node that comes back has its id and address, and nothing else: its table and store are gone.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, median_s: float = MEDIAN_SESSION_S) -> None:
+        """`median_s`: of sessions, and of absences."""
         self._world = world
+        self._median_s = median_s
         self._random = Random(f"{world.plan.rules.seed} sessions")
 
     def begin(self) -> None:
@@ -95,7 +97,7 @@ class Sessions:
             self._later(self._come if number in states else self._go, number)
 
     def _later(self, what: Callable[[int], None], number: int) -> None:
-        self._world.network.scheduler.after(self._random.expovariate(log(2) / MEDIAN_SESSION_S), what, number)
+        self._world.network.scheduler.after(self._random.expovariate(log(2) / self._median_s), what, number)
 
     def _go(self, number: int) -> None:
         self._world.network.standing.states[number] = NodeState.DOWN

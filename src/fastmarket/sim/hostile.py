@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from fastmarket.formats.choice import Choice
@@ -11,12 +11,20 @@ from fastmarket.kad.wire.messages import Kind, decode_message, encode_reply
 from fastmarket.native.batch import SignedBatch
 from fastmarket.native.sha256 import sha256
 from fastmarket.native.sim_net import Port
-from fastmarket.offers.wire.messages import Ack, StoreRequest, decode_request, encode_acks
+from fastmarket.offers.wire.messages import (
+    Ack,
+    FindRequest,
+    StoreRequest,
+    decode_request,
+    encode_acks,
+    encode_found,
+)
 from fastmarket.sim.network import Network
 from fastmarket.sim.node import Conduct, Nature, SimNode
 from fastmarket.sim.population import synthetic_raw_id
 
 _PREFIX_BITS = 32
+_KEY_BITS = 256
 _SPARE = 10  # ids with the examined prefix, as a multiple of those wanted
 
 
@@ -51,6 +59,36 @@ class Conspiracy(Conduct):
         return [entries[number] for number in self._keyspace.closest(sha256(key), count)]
 
 
+class FalseSellers(Conspiracy):
+    """Malicious nodes that sell: each answers a search with well-formed offers of keys of its own."""
+
+    __slots__ = ("_offers", "_turns")
+
+    def __init__(
+        self, network: Network, members: Iterable[int], offers: Mapping[bytes, Sequence[bytes]]
+    ) -> None:
+        """`offers`: signed ones, by content; each node names another part of them."""
+        numbers = sorted(members)
+        super().__init__(network, numbers)
+        self._offers = offers
+        self._turns = {number: turn for turn, number in enumerate(numbers)}
+
+    def answer(self, node: SimNode, sender: Port, choice: Choice, now: float) -> bytes | None:
+        if choice.protocol == self._network.offers.protocol:
+            request = decode_request(choice.payload, self._network.offers.max_offers_per_store)
+            if isinstance(request, FindRequest):
+                named = self._named(node.number, request)
+                return encode_found(named, False) + b"".join(self._closer(request.content))
+        return super().answer(node, sender, choice, now)
+
+    def _named(self, number: int, request: FindRequest) -> Sequence[bytes]:
+        offers = self._offers.get(request.content, ())
+        if not offers:
+            return ()
+        first = self._turns[number] * request.limit % len(offers)
+        return (*offers[first:], *offers[:first])[: request.limit]
+
+
 def ids_near(targets: Sequence[bytes], count: int, tried: int, random: Random) -> list[list[PeerId]]:
     """For each 32-byte key the `count` closest of `tried` random ids: what an attacker gets for that much
     work.
@@ -68,6 +106,23 @@ def ids_near(targets: Sequence[bytes], count: int, tried: int, random: Random) -
         if found is not None:
             found.append((key, raw))
     return [_closest(target, count, near[_prefix(target) >> shift]) for target in targets]
+
+
+def spread_by_prefix(target: bytes, ids: Sequence[PeerId], count: int, bits: int) -> list[PeerId]:
+    """Of ids, closest first, `count` such that half share `bits` bits with the target, a quarter one more,
+    and so on, as evenly distributed ones would (Netto, Cholez and Ignat, arXiv:2505.01139)."""
+    wanted, left, chosen = int.from_bytes(target, "big"), count, list[PeerId]()
+    by_bits: dict[int, list[PeerId]] = {}
+    for one in ids:
+        common = _KEY_BITS - (int.from_bytes(one.key, "big") ^ wanted).bit_length()
+        by_bits.setdefault(common, []).append(one)
+    for common in sorted(by_bits):
+        if common >= bits and left:
+            part = by_bits[common][: max(left // 2, 1)]
+            chosen += part
+            left -= len(part)
+    rest = [one for one in ids if one not in set(chosen)]
+    return chosen + rest[:left]  # where too few were found
 
 
 def _closest(target: bytes, count: int, keyed: list[tuple[bytes, bytes]]) -> list[PeerId]:

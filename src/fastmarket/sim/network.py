@@ -111,7 +111,7 @@ class Network(SimSurroundings):
             node = self.create(number)
             random = table_random(self.rules.seed, number)
             self.population.fill(node.core.engine.routing, number, self.kad, self.scheduler.now, random)
-            node.settle()
+            node.settle(random)
         return node
 
     def create(self, number: int) -> SimNode:

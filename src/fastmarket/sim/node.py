@@ -27,6 +27,7 @@ from fastmarket.core.events import (
 from fastmarket.core.node import NodeCore
 from fastmarket.formats.choice import Choice, FailureKind
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import RawKey, kad_key
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
@@ -34,6 +35,7 @@ from fastmarket.kad.jobs import Job
 from fastmarket.native.sim_net import Carrier, Port
 from fastmarket.offers.store.changes import AnyChange
 from fastmarket.sim.disk import SimDisk
+from fastmarket.sim.keyspace import KEY_BYTES
 from fastmarket.sim.population import Population
 
 
@@ -72,6 +74,7 @@ class Observer:
 
 
 UNOBSERVED: Final = Observer()
+SETTLED_BUCKETS: Final = 6  # in a network of 10,000 nodes some nine are not empty, and each is refreshed
 
 
 class Conduct:
@@ -224,12 +227,16 @@ class SimNode(Driver):
 
     # --- used by scenarios
 
-    def settle(self) -> None:
-        """The table has been filled: sets what the first lookup of a bootstrap would have learned."""
-        engine = self.core.engine
-        local = engine.local.peer_id
-        closest = engine.closest(local.raw, self._network.kad.k)
-        engine.knowledge.size.learn(local.key, [peer.peer_id.key for peer in closest])
+    def settle(self, random: Random) -> None:
+        """The table has been filled: sets what the lookups of a bootstrap would have learned, of its own key
+        and of one in each of the first buckets."""
+        engine, population, k = self.core.engine, self._network.population, self._network.kad.k
+        local, size = engine.local.peer_id, engine.knowledge.size
+        size.learn(local.key, [peer.peer_id.key for peer in engine.closest(local.raw, k)])
+        for _ in range(SETTLED_BUCKETS):
+            target = kad_key(RawKey(random.randbytes(KEY_BYTES)))
+            closest = population.servers.closest(target, k)
+            size.learn(target, [population.infos[one].peer_id.key for one in closest])
 
     def start(self, command: Command, observer: Observer = UNOBSERVED) -> int:
         """Starts a command and returns its number. Raises CallerFault."""

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from fastmarket.sim.announcing import reannounce
-from fastmarket.sim.attacks import hostile, targeted
+from fastmarket.sim.announcing import one_prefix, reannounce
+from fastmarket.sim.attacks import active_sybil, hostile, passive_eclipse, region_store, targeted
 from fastmarket.sim.churn import churn, partition
+from fastmarket.sim.days import liveness36, table_health
 from fastmarket.sim.fetching_scenario import fetching
+from fastmarket.sim.floods import price_flood, store_flood
 from fastmarket.sim.measures import Figure, mean
 from fastmarket.sim.node import Nature, NodeState
 from fastmarket.sim.outcome import ScenarioOutcome
@@ -175,8 +177,16 @@ SCENARIOS = {
     "clients": Scenario(clients, 10_000),
     "hostile": Scenario(hostile, 10_000),
     "targeted": Scenario(targeted, 10_000),
+    "active-sybil": Scenario(active_sybil, 10_000),
+    "passive-eclipse": Scenario(passive_eclipse, 10_000),
+    "region-store": Scenario(region_store, 10_000),
+    "store-flood": Scenario(store_flood, 1000),
+    "price-flood": Scenario(price_flood, 1000),
+    "liveness36": Scenario(liveness36, 200),
+    "table-health": Scenario(table_health, 400),
     "growth": Scenario(growth, 100_000),
     "reannounce": Scenario(reannounce, 10_000),
+    "one-prefix": Scenario(one_prefix, 64),
     "large-table": Scenario(large_table, 10_000),
     "partition": Scenario(partition, 200),
     "churn": Scenario(churn, 200),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -146,6 +146,11 @@ class World:
             self.rest(SPACING_S)
         self._await(figures, before + count)
         return figures
+
+    def run_until(self, is_done: Callable[[], bool]) -> None:
+        """Lets time pass until something is so, for as long as any job may take."""
+        if not self.network.scheduler.run(is_done, ALL_DONE_S):
+            raise RuntimeError(f"not done after {ALL_DONE_S:g} virtual seconds")
 
     def close(self) -> None:
         """Frees the memory of an ended simulation. The counts stay."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from fastmarket.errors import NodeFault, StorageFault
+from fastmarket.storage import reading
 from fastmarket.storage.directory import KEY_FILE, LOCK_FILE
 from fastmarket.storage.watch import Contents, FileWatch, Misplaced, lock_holder
 
@@ -73,6 +74,7 @@ KEY_BYTES = 16
 # one nothing.
 PAGE_BYTES = 16_384
 MAX_NUMBER = 2**63 - 1  # the largest SQLite integer
+_LAST_NUMBER = 2**62  # of a batch: half of what there is stays for later ones
 # One attempt of a writer while another program holds the write lock. The journal retries, and its callers
 # wait as long as they like; meanwhile nothing else is written or checked.
 BUSY_TIMEOUT_S = 0.25
@@ -92,9 +94,6 @@ _MADE = "INSERT OR IGNORE INTO numbers VALUES (?, ?)"
 _WRITTEN = "INSERT INTO numbers VALUES ('writes', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
 _GONE = "DELETE FROM offers WHERE key = ?"
 _SWEEP_BATCHES = "DELETE FROM batches WHERE not_after < ? AND NOT own"
-_NEXT_NUMBER = """
-SELECT max((SELECT coalesce(max(number), 0) FROM batches), (SELECT coalesce(max(batch), 0) FROM dead)) + 1
-"""
 _SWEEP_DEAD = "DELETE FROM dead WHERE batch NOT IN (SELECT number FROM batches)"
 
 
@@ -178,30 +177,34 @@ class OfferDatabase:
         self._contents = Contents(self.path, lambda: self._pragma("schema_version"))
 
     def offers(self) -> Iterator[tuple[bytes, int]]:
-        """All signed offers, and whether they are own ones (1 or 0)."""
+        """All signed offers, and whether they are own ones (1 or 0); no bytes for one that is damaged."""
         with self._faults("read"), closing(self._connection.cursor()) as cursor:
-            yield from cursor.execute("SELECT signed, own FROM offers")
+            yield from cursor.execute(reading.OFFERS)
 
     def batches(self) -> list[tuple[BatchRow, Collection[int]]]:
         """Whole batches, with their dead slots."""
         with self._faults("read"), closing(self._connection.cursor()) as cursor:
             dead: dict[int, list[int]] = {}
-            for number, slot in cursor.execute("SELECT batch, slot FROM dead"):
+            for number, slot in cursor.execute(reading.DEAD):
                 dead.setdefault(number, []).append(slot)
-            rows = cursor.execute("SELECT number, own, not_after, signed FROM batches")
+            rows = cursor.execute(reading.BATCHES)
             return [(row, dead.get(row.number, ())) for row in map(BatchRow._make, rows)]
 
     def next_number(self) -> int:
         """A number above those of all batches, and of all dead marks left."""
         with self._faults("read"):
-            row = self._connection.execute(_NEXT_NUMBER).fetchone()
-            return int(row[0])
+            last = int(self._connection.execute(reading.NEXT_NUMBER).fetchone()[0])
+            if last > _LAST_NUMBER:
+                raise sqlite3.DatabaseError(f"a batch of number {last}")
+            return last + 1
 
     def seq_floor(self) -> int:
         """The highest seq of any own offer ever written, including forgotten tombstones."""
         with self._faults("read"):
-            row = self._connection.execute("SELECT value FROM numbers WHERE name = ?", (_SEQ,)).fetchone()
-            return int(row[0]) if row else 0
+            row = self._connection.execute(reading.NUMBER, (_SEQ,)).fetchone()
+            if row and not isinstance(row[0], int):
+                raise sqlite3.DatabaseError("the number of the latest offer is not a number")
+            return row[0] if row else 0
 
     def put(self, rows: Iterable[Row], ended: int | None = None, together: BatchWrites = NO_BATCHES) -> None:
         """Writes everything or nothing, each row replacing an earlier version; durable on return.
@@ -233,9 +236,9 @@ class OfferDatabase:
             connection.execute(_RAISE, (_SEQ, together.seq))
 
     def records(self) -> list[RecordRow]:
-        """All values."""
+        """All values that can be read."""
         with self._faults("read"), closing(self._connection.cursor()) as cursor:
-            return [RecordRow(*row) for row in cursor.execute("SELECT * FROM records")]
+            return [RecordRow(*row) for row in cursor.execute(reading.RECORDS)]
 
     def put_records(self, records: Iterable[RecordRow], ended: float) -> None:
         """Adds values, and deletes those of other nodes that expired before `ended`."""
@@ -304,7 +307,7 @@ class OfferDatabase:
         empty = not self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if empty and application == 0 and version == 0:
             return
-        if application != APPLICATION_ID:
+        if application != APPLICATION_ID or version < 1:
             raise NodeFault(f"{self.path} is not a fastmarket offer database; move it away to start over")
         if version > VERSION:
             raise NodeFault(

@@ -29,7 +29,10 @@ class StoreUrl:
         scheme, _, rest = text.partition("://")
         if scheme not in SCHEMES:
             raise CallerFault("store", f"expects {'|'.join(SCHEMES)}://HOST:PORT,...")
-        parts = urlsplit(f"//{rest}")
+        try:
+            parts = urlsplit(f"//{rest}")
+        except ValueError:  # its text may hold the password
+            raise CallerFault("store", "expects an IPv6 address within [ and ]") from None
         userinfo, _, hosts = parts.netloc.rpartition("@")
         username, _, password = userinfo.partition(":")
         query = dict(parse_qsl(parts.query))

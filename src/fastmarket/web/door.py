@@ -20,10 +20,13 @@ from uvicorn.server import ServerState
 
 from fastmarket.config import WebConfig
 from fastmarket.formats.address_block import address_block
+from fastmarket.libp2p.scopes import MemoryScope, Priority
 
 RESERVED = "fastmarket.reserved"  # in a scope's state: the connection is beyond the limit
 ABORT = "fastmarket.abort"  # likewise: a function that cuts the connection
 RETRY_AFTER_S = 1
+# A connection: its objects, and a request's head or body in part, of which h11 takes no more at once.
+GUEST_BYTES = 24 * 1024
 # Our own bugs are logged; clients that speak no HTTP or want another protocol are not: that is a line for
 # each.
 log = logging.getLogger("fastmarket.web.http")
@@ -47,6 +50,12 @@ class Door:
 
     def __len__(self) -> int:
         return len(self._inside) + len(self._reserved)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes held for all connections: what they take by themselves, and answers not read yet."""
+        inside = (*self._inside, *self._reserved)
+        return sum(GUEST_BYTES + guest.transport.get_write_buffer_size() for guest in inside)
 
     def enter(self, guest: Guest) -> bool:
         """False if the connection must be closed."""
@@ -183,8 +192,11 @@ class Bounded:
     `always` are the paths that are answered regardless.
     """
 
-    def __init__(self, app: ASGIApp, config: WebConfig, always: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, config: WebConfig, always: frozenset[str], memory: MemoryScope | None = None
+    ) -> None:
         self._app = app
+        self._memory = memory
         self._config = config
         self._always = always
         self._running = 0
@@ -194,7 +206,9 @@ class Bounded:
         if scope["type"] != "http" or scope["path"] in self._always:
             await self._app(scope, receive, send)
             return
-        if self._running >= self._config.max_requests or RESERVED in scope.get("state", {}):
+        memory = self._memory
+        has_room = memory is None or memory.admits(self._config.max_body_bytes, Priority.CALLER)
+        if not has_room or self._running >= self._config.max_requests or RESERVED in scope.get("state", {}):
             headers = {"Retry-After": str(RETRY_AFTER_S), "Connection": "close"}
             await PlainTextResponse("too many requests in progress\n", 503, headers)(scope, receive, send)
             return

@@ -213,12 +213,38 @@ class _NodeState(Collector):
         )
         for name, about, value in gauges:
             yield GaugeMetricFamily(f"fastmarket_{name}", about, value)
+        yield from self._memory()
         yield from self._counters()
         yield CounterMetricFamily(
             "fastmarket_log_lines_dropped",
             "Log lines dropped because stderr was not read in time.",
             dropped_lines(),
         )
+
+    def _memory(self) -> Iterator[Metric]:
+        memory = self._dht.host.memory
+        memory.measure()
+        held = GaugeMetricFamily(
+            "fastmarket_held_bytes",
+            "Bytes held for peers, callers and HTTP clients, by part; node is all of them.",
+            labels=("scope",),
+        )
+        for scope, size in sorted(memory.held_by_kind().items()):
+            held.add_metric((scope,), size)
+        yield held
+        yield GaugeMetricFamily(
+            "fastmarket_memory_pressure",
+            "How near the memory limit is: 1, strangers are refused; 2, callers, too.",
+            memory.pressure,
+        )
+        refused = CounterMetricFamily(
+            "fastmarket_memory_refusals",
+            "Work refused for lack of memory, by the scope that was full and what it was for.",
+            labels=("scope", "priority"),
+        )
+        for (kind, priority), count in sorted(memory.refusals.items(), key=str):
+            refused.add_metric((kind.value, priority.name.lower()), count)
+        yield refused
 
     def _counters(self) -> Iterator[Metric]:
         dht = self._dht

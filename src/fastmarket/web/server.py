@@ -14,11 +14,12 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from fastmarket.config import WebConfig
+from fastmarket.deferred_accept import BACKLOG, defer_accept
 from fastmarket.errors import CallerFault
+from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.web.door import Bounded, Door, Guest
 from fastmarket.wording import why_unbound
 
-BACKLOG = 128
 MAX_PORT = 65535
 
 
@@ -34,21 +35,25 @@ class WebServer:
         port: int,
         field: str = "http-port",
         always: frozenset[str] = frozenset(),
+        memory: MemoryScope | None = None,
     ) -> None:
+        """`memory` counts what clients make the node hold; None: an operator's port, without such a limit."""
         self._host = host
         self._port = port
         self._field = field
         self.door = Door(config)
+        self._memory = memory
         guest: Any = partial(Guest, door=self.door, times=config)
         self._server = _Server(
             uvicorn.Config(
-                Bounded(Starlette(routes=routes), config, always),
+                Bounded(Starlette(routes=routes), config, always, memory),
                 http=guest,
                 ws="none",
                 loop="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
+                backlog=BACKLOG,
                 server_header=False,
                 date_header=True,
                 timeout_keep_alive=config.keep_alive_s,
@@ -67,6 +72,9 @@ class WebServer:
             listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
         except OSError as error:
             raise CallerFault(self._field, f"{host} port {port} {why_unbound(error)}") from None
+        defer_accept(listening)
+        if self._memory is not None:
+            self._memory.watch(lambda: self.door.held_bytes)
         self._serving = asyncio.create_task(self._server.serve([listening]))
         return int(listening.getsockname()[1])
 

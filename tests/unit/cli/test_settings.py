@@ -80,6 +80,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "kad-prefix": "/ipfs",
         "large-table": "true",
         "disjoint-paths": "8",
+        "memory-limit": "1GB",
         "fresh": "1.5",
         "mode": "client",
         "passphrase-file": "/pass",
@@ -213,12 +214,22 @@ def test_bad_files_are_named_with_the_key(tmp_path: Path, text: str, field: str,
     assert part in caught.value.reason
 
 
-@pytest.mark.parametrize("raw", [b"port = = 1", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "raw", [b"port = = 1", b"\xff\xfe", b"port = " + b"9" * 5000, b"port = " + b"[" * 5000]
+)
 def test_what_is_no_toml(tmp_path: Path, raw: bytes) -> None:
     toml = tmp_path / "node.toml"
     toml.write_bytes(raw)
     with pytest.raises(CallerFault, match="is not TOML"):
         settle(toml=toml)
+
+
+@pytest.mark.parametrize("key", ["tokens", "data-dir", "listen", "allow-path"])
+def test_a_text_with_nul_is_named_before_a_file_is_asked_for_it(tmp_path: Path, key: str) -> None:
+    for text in ('"~\\u0000/x"', '["/a", "/b\\u0000"]'):
+        with pytest.raises(CallerFault, match="contains NUL") as caught:
+            settle(toml=toml_file(tmp_path, f"{key} = {text}"))
+        assert caught.value.field.endswith(f"node.toml: {key}")
 
 
 def test_a_bad_variable_is_named() -> None:

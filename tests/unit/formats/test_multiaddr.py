@@ -179,6 +179,8 @@ def test_with_and_without_peer() -> None:
     relayed = parse(f"/ip4/1.2.3.4/tcp/1/p2p/{RELAY}/p2p-circuit")
     assert relayed.without_peer() is relayed
     assert relayed.with_peer(PEER).without_peer() == relayed
+    path = parse("/unix/tmp/node.sock")  # nothing may follow it
+    assert path.with_peer(PEER) is path
     bare = parse(f"/p2p/{PEER}")
     assert bare.without_peer() is bare
     assert bare.with_peer(RELAY) == parse(f"/p2p/{RELAY}")

@@ -25,6 +25,7 @@ class Naming:
     """Payload: numbers of peers of PEERS, closest to TARGET first; 255: stop."""
 
     seeks_peers = True
+    spans_region = False
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/test", b"?"),)

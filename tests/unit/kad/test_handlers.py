@@ -14,6 +14,7 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.engine import Engine, Mode
+from fastmarket.kad.records.record import OpaqueRule
 from fastmarket.kad.wire.messages import Kind, encode_put, encode_request
 from fastmarket.pb.libp2p import kad_pb2
 from tests.reference.lookup import distance
@@ -189,6 +190,37 @@ class TestValues:
         assert ask(engine, encode_request(Kind.GET_VALUE, b"2")).record.value == b"TWO"
         record = kad_pb2.Record(key=b"3", value=b"three").SerializeToString()
         engine.handle_request(STRANGER, encode_put(b"3", record), START + 11)  # the first has expired
+
+    def test_a_value_without_room_is_not_verified(self) -> None:
+        """Nor is one of a block that had its share of such work; others' values are."""
+        seen: list[bytes] = []
+
+        class Counting(OpaqueRule):
+            def validate(self, key: bytes, value: bytes, now: float) -> None:
+                seen.append(key)
+                if value == b"forged":
+                    raise PeerFault("badly signed")
+
+        config = replace(CONFIG, max_records=2)
+        entropy = Random(1).randbytes
+        engine = Engine(config, peer_id_of("local"), now=START, entropy=entropy, rules={b"c": Counting()})
+
+        def put(key: bytes, value: bytes, sender: int, block: bytes) -> bool:
+            record = kad_pb2.Record(key=key, value=value).SerializeToString()
+            try:
+                engine.handle_request(peer_id_of(sender), encode_put(key, record), START, block)
+            except PeerFault:
+                return False
+            return True
+
+        home, elsewhere = b"\x08\x08", b"\x09\x09"
+        assert [put(b"/c/%d" % n, b"value", 100 + n, home) for n in range(3)] == [True, True, False]
+        assert seen == [b"/c/0", b"/c/1"]
+        assert put(b"/c/9", b"value", 300, elsewhere)
+        tries = 2000
+        assert not any(put(b"/c/9", b"forged", 300 + n, elsewhere) for n in range(tries))
+        assert len(seen) < tries / 2
+        assert any(put(b"/c/%d" % n, b"newer", 100 + n, home) for n in range(2))  # the one that is left
 
     def test_a_large_value_leaves_room_in_the_reply(self) -> None:
         engine = make_engine(0)

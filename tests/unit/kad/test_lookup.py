@@ -25,6 +25,7 @@ class Naming:
     """Payload: numbers of peers of PEERS, closest to TARGET first; 255: stop; 254: a fault."""
 
     seeks_peers = True
+    spans_region = False
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/test", b"?"),)
@@ -164,6 +165,7 @@ class Inventing:
     """Each names three that nobody ever heard of, each generation closer to the target."""
 
     seeks_peers = True
+    spans_region = False
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/test", b"?"),)

@@ -164,6 +164,7 @@ class OtherProtocol:
     """A question in a protocol that is not Kademlia's."""
 
     seeks_peers = True
+    spans_region = False
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/other/1.0.0", b""),)

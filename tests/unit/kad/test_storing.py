@@ -28,6 +28,7 @@ class Naming:
     """Payload: numbers of peers of PEERS, closest to TARGET first."""
 
     seeks_peers = True
+    spans_region = False
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/find", b"?"),)

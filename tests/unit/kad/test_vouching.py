@@ -32,6 +32,7 @@ class Naming:
 
     def __init__(self, *, seeks_peers: bool = True) -> None:
         self.seeks_peers = seeks_peers
+        self.spans_region = False
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         return (Choice("/unknown", b"?"), Choice("/test", b"?"))

@@ -86,6 +86,16 @@ def test_a_refused_lazy_dialer_gets_its_refusal() -> None:
     assert side.receive(b"more") == b""
 
 
+@pytest.mark.parametrize("size", [1, 2, 7])
+@pytest.mark.parametrize("behind", [b"\x01request", bytes(40), b"\xff" * 9])
+def test_so_it_does_if_its_data_come_later(size: int, behind: bytes) -> None:
+    """Whatever the transport makes of them: a reset could overtake the refusal."""
+    side, sent = listener(), HEADER + encode_token("/no/1") + behind
+    replies = [side.receive(sent[at : at + size]) for at in range(0, len(sent), size)]
+    assert b"".join(replies) == HEADER + NOT_AVAILABLE
+    assert side.declined
+
+
 def test_the_dialer_goes_through_its_proposals() -> None:
     dialer, side = DialerNegotiation(["/no/1", "/no/2", B]), listener()
     sent = dialer.opening()

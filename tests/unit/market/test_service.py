@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from fastmarket.config import MarketConfig
+from fastmarket.config import FetchConfig, MarketConfig
 from fastmarket.errors import Busy, ConnectionLost, NodeFault, QuorumFailed, RequestTimeout
+from fastmarket.exchange.fetching.history import HolderHistory
+from fastmarket.exchange.fetching.holder import HolderTally
 from fastmarket.formats.identity import PeerId
 from fastmarket.kad.outcome import Outcome
 from fastmarket.market.service import MarketService
@@ -43,6 +45,28 @@ def test_register_and_find(run: Any) -> None:
     assert run(service.find(b"\x12\x20" + bytes(32))) == []
 
 
+def test_a_holder_that_failed_a_probe_comes_last_and_one_that_delivered_in_front(run: Any) -> None:
+    net, dht, _ = market()
+    history = HolderHistory(FetchConfig())
+    service = MarketService(dht, now=lambda: net.now, history=history)
+    offers = [sign_offer(identity(60 + price), terms(price), START) for price in range(20)]
+
+    async def found(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Offer]:
+        for offer in offers:
+            yield offer
+
+    dht.find_offers = found  # type: ignore[method-assign]
+    assert run(service.find(CONTENT))[0] is offers[0]
+    history.on_probe(offers[0].provider.raw, net.now, silent=True)
+    delivered = HolderTally(1, 0, 50_000_000, 0, 200, 0, 0, 0, 1e6, 0.02, 0, None)
+    history.record(offers[19].provider.raw, delivered, net.now)
+    ordered = run(service.find(CONTENT))
+    assert ordered[-1] is offers[0]
+    assert ordered[0] is offers[1]
+    assert offers[19] in ordered[:10]
+    assert len(ordered) == 20
+
+
 def test_find_answers_with_what_came_when_others_hang(run: Any) -> None:
     net, _, service = market()
     run(service.register(terms(9)))
@@ -55,7 +79,7 @@ def test_a_lookup_that_will_not_be_cancelled_does_not_hold_the_answer(run: Any) 
     _, dht, service = market(config=HASTY)
     offer = sign_offer(identity(60), terms(1), START)
 
-    async def stubborn(content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    async def stubborn(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Offer]:
         yield offer
         for _ in range(3):
             try:
@@ -83,7 +107,7 @@ def test_the_latest_version_counts_and_a_tombstone_hides(run: Any) -> None:
     gone = sign_offer(identity(61), terms(2), START, previous=other, withdrawn=True)
     old = sign_offer(identity(62), terms(3), START - 40 * 3600, lifetime_s=3600)
 
-    async def versions(content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    async def versions(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Offer]:
         for offer in (dearer, first, other, gone, other, old):
             yield offer
 
@@ -101,7 +125,7 @@ def test_a_network_in_trouble_keeps_nothing_back(
     _, dht, service = market()
     offer = sign_offer(identity(60), terms(1), START)
 
-    async def troubled(content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    async def troubled(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Offer]:
         yield offer
         raise fault
 
@@ -119,7 +143,7 @@ def test_a_caller_that_goes_away_ends_its_lookup(run: Any) -> None:
         node.state = State.SILENT
     ended = asyncio.Event()
 
-    async def watched(content: bytes, deadline_s: float) -> AsyncIterator[Offer]:
+    async def watched(content: bytes, deadline_s: float, ranks: object = None) -> AsyncIterator[Offer]:
         try:
             await asyncio.Event().wait()
         finally:

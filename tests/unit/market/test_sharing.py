@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmarket.market.sharing import FairQueue, LoopTurns, Share, Slots
+from fastmarket.market.sharing import TURN_S, FairQueue, LoopTurns, Share, Slots
 
 CALLERS = "abcdef"
 
@@ -103,7 +103,7 @@ def test_loop_turns_are_short_and_shared(run: Any, flood: int) -> None:
     the loop has no more than its budget."""
 
     async def main() -> None:
-        turns, loop = LoopTurns(8), asyncio.get_running_loop()
+        turns, loop = LoopTurns(8, lambda: 0.0), asyncio.get_running_loop()
         done: list[tuple[int, str]] = []
         number = 0
 
@@ -125,5 +125,39 @@ def test_loop_turns_are_short_and_shared(run: Any, flood: int) -> None:
         await asyncio.gather(*greedy)
         each = [sum(at == turn for at, _ in done) for turn in range(number + 1)]
         assert max(each) <= 2 * 2, "a turn's grants run in the next one, beside what is taken at once there"
+
+    run(main())
+
+
+def test_a_turn_that_took_long_is_followed_by_a_shorter_one(run: Any) -> None:
+    """Halved down to a single piece while turns take long, and all of it again once they do not."""
+
+    async def main() -> None:
+        now, slow = 0.0, True
+        turns = LoopTurns(8, lambda: now)
+        done: list[int] = []
+        number = 0
+
+        def tick() -> None:
+            nonlocal number, now
+            number += 1
+            now += 2 * TURN_S if slow else 0.0
+            asyncio.get_running_loop().call_soon(tick)
+
+        async def piece() -> None:
+            await turns.take("greedy", 1)
+            done.append(number)
+
+        tick()
+        greedy = [asyncio.create_task(piece()) for _ in range(200)]
+        while len(done) < 60:  # noqa: ASYNC110 - each step is a turn of the loop
+            await asyncio.sleep(0)
+        each = [done.count(turn) for turn in range(number)]
+        assert max(each[-10:]) == 1
+        slow = False
+        await asyncio.gather(*greedy)
+        each = [done.count(turn) for turn in range(number + 1)]
+        assert max(each) == 8
+        assert each[-12:].count(8) > 4
 
     run(main())

@@ -43,6 +43,22 @@ def test_what_is_covered_is_exact_and_the_target_always_is(size: int) -> None:
     assert lookups == 1 if size < K else settled > 500
 
 
+def test_within_reach_every_known_peer_counts_and_far_too_many_take_a_lookup() -> None:
+    random = Random(5)
+    peers = population(400, random)
+    at = random.getrandbits(64)
+    near = sorted(peers, key=lambda peer: place(peer.peer.peer_id.key) ^ at)
+    for within, proven in ((10, K), (25, 25), (30, 30), (31, 0)):
+        reach = place(near[within - 1].peer.peer_id.key) ^ at
+        coverage = Coverage(K, 2, reach + 1)
+        for _ in range(60):  # lookups around, and one that met all the others within reach
+            around = at ^ random.getrandbits(60)
+            coverage.learn(around, true_closest(peers, around), near)
+        found = coverage.closest(at)
+        assert len(found or ()) == proven
+        assert found is None or list(found) == near[:proven]
+
+
 def test_nothing_is_covered_before_a_lookup() -> None:
     assert Coverage(K, 2).closest(0) is None
 

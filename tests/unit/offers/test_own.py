@@ -179,6 +179,20 @@ def test_too_many_own_offers_are_refused_but_known_ones_may_change() -> None:
         own.register(terms(user=b"second"), START)
 
 
+def test_offers_of_an_earlier_run_are_kept_beyond_a_bound_that_was_lowered() -> None:
+    before, lowered = schedule(), replace(CONFIG, max_own_offers=2, max_offers=2)
+    alone = [before.register(terms(user=user), START) for user in (b"a", b"b", b"c")]
+    together = before.register_many([terms(user=b"%d" % n) for n in range(5)], START)
+    own = schedule(lowered)
+    for offer in alone:
+        own.restore(offer, START + 1)
+    own.restore_many(together, START + 1)
+    assert {offer.key for offer in own} == {offer.key for offer in (*alone, *together)}
+    with pytest.raises(Busy):
+        own.register(terms(user=b"new"), START + 2)
+    own.register(terms(2, user=b"a"), START + 2)
+
+
 def test_a_withdrawn_offer_is_a_tombstone_until_the_offer_would_have_expired() -> None:
     store = OfferStore(CONFIG)
     own = Reprovider(CONFIG, identity(1), store, 20)

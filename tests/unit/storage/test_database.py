@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import stat
 from contextlib import closing
@@ -152,3 +153,68 @@ def test_many_at_once(tmp_path: Path, count: int) -> None:
         with pytest.raises(StorageFault):
             database.put([row(b"%d" % n, b"other") for n in range(count)] + [(b"x", None, 0, 1, b"x")])  # type: ignore[list-item]
         assert sorted(database.offers()) == sorted((one[4], 1) for one in rows)
+
+
+ODD_VALUES: tuple[object, ...] = (-1, 2**62 + 1, 2**63 - 1, 1e300, float("inf"), "text", b"", b"blob")
+CELLS = [
+    *(("offers", column) for column in ("key", "own", "withdrawn", "not_after", "signed")),
+    *(("batches", column) for column in ("number", "own", "not_after", "signed")),
+    *(("dead", column) for column in ("batch", "slot")),
+    *(("records", column) for column in ("key", "own", "value", "publisher", "received", "expires")),
+    ("numbers", "value"),
+]
+
+
+def _whole(directory: Path) -> bytes:
+    database = OfferDatabase(directory)
+    together = BatchWrites(batches=[BatchRow(1, 1, 1000, b"batch")], dead=[(1, 3)], seq=77)
+    database.put([row(b"a", b"1"), row(b"b", b"2")], together=together)
+    database.put_records([RecordRow(b"k%d" % at, False, b"v", b"", 1.0, 9e9) for at in range(2)], 0.0)
+    database.close()
+    return (directory / FILE).read_bytes()
+
+
+def _set(path: Path, table: str, column: str, value: object) -> bool:
+    """Of one row, or of all where rows have no numbers; false: no file has it."""
+    which = "" if table == "dead" else f" WHERE rowid = (SELECT min(rowid) FROM {table})"
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        raw.execute("PRAGMA synchronous=OFF")
+        try:
+            raw.execute(f"UPDATE {table} SET {column} = ?{which}", (value,))
+        except sqlite3.IntegrityError:
+            return False
+    return True
+
+
+def test_a_cell_that_no_program_of_ours_wrote_costs_its_row_alone(tmp_path: Path) -> None:
+    """As a damaged page may have it: SQLite's check of a file does not look at types."""
+    whole = _whole(tmp_path)
+    for (table, column), value in itertools.product(CELLS, ODD_VALUES):
+        (tmp_path / FILE).write_bytes(whole)
+        if not _set(tmp_path / FILE, table, column, value):
+            continue
+        with closing(OfferDatabase(tmp_path)) as database:
+            signed = [one for one, _ in database.offers()]
+            assert all(isinstance(one, bytes) for one in signed)
+            assert b"2" in signed
+            assert len(signed) == 2
+            ((batch, dead),) = database.batches()
+            assert isinstance(batch.signed, bytes)
+            assert all(isinstance(slot, int) and 0 <= slot < 256 for slot in dead)
+            records = database.records()
+            assert RecordRow(b"k1", False, b"v", b"", 1.0, 9e9) in records
+            assert all(abs(one.expires) < 1e13 and abs(one.received) < 1e13 for one in records)
+            for number in (database.next_number, database.seq_floor):
+                try:
+                    assert isinstance(number(), int)
+                except NodeFault:
+                    assert table in ("batches", "dead", "numbers")
+
+
+@pytest.mark.parametrize("version", [-3, -1, 0])
+def test_a_file_of_no_version_is_left_alone(tmp_path: Path, version: int) -> None:
+    OfferDatabase(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as raw:
+        raw.execute(f"PRAGMA user_version={version}")
+    with pytest.raises(NodeFault, match="is not a fastmarket offer database"):
+        OfferDatabase(tmp_path)

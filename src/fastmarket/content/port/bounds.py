@@ -5,6 +5,9 @@ from __future__ import annotations
 RECV_BYTES = 16 * 1024
 """Read from a socket at once: a browser's request ten times over."""
 
+CONNECTION_BYTES = 10 * 1024
+"""A connection without what it is sent: its objects, and a request's head in part."""
+
 MAX_TARGET_BYTES = 4096
 """Of a request's path with its query: a CID, and names of a path; longer ones get 414."""
 

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from fastmarket.content.place import FileMoved
-from fastmarket.content.port.bounds import GATHER_BYTES, LINGER_BYTES, LINGER_S
+from fastmarket.content.port.bounds import CONNECTION_BYTES, GATHER_BYTES, LINGER_BYTES, LINGER_S
 from fastmarket.content.port.channels import Channel
 from fastmarket.content.port.cold import SliceCold
 from fastmarket.content.port.http1 import Http1Speaker
@@ -64,6 +64,11 @@ class PortConnection:
     def is_busy(self) -> bool:
         """Whether a request is being answered."""
         return self._speaker is not None and (self._speaker.is_busy or bool(self._bytes))
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes held for it."""
+        return CONNECTION_BYTES + len(self._bytes)
 
     @property
     def was_served(self) -> bool:

@@ -9,7 +9,14 @@ import time
 from collections.abc import Callable
 
 from fastmarket.config import ContentConfig
-from fastmarket.content.port.bounds import ACCEPT_AT_ONCE, ACCEPT_PAUSE_S, BACKLOG, MAX_UNSENT_BYTES, SWEEP_S
+from fastmarket.content.port.bounds import (
+    ACCEPT_AT_ONCE,
+    ACCEPT_PAUSE_S,
+    BACKLOG,
+    CONNECTION_BYTES,
+    MAX_UNSENT_BYTES,
+    SWEEP_S,
+)
 from fastmarket.content.port.certificates import PortCertificates
 from fastmarket.content.port.channels import Channel, PlainChannel, TlsChannel
 from fastmarket.content.port.connection import PortConnection
@@ -19,9 +26,11 @@ from fastmarket.content.port.gateway import Gateway
 from fastmarket.content.port.shell import PortShell
 from fastmarket.content.port.tally import PortTally
 from fastmarket.content.source import BlockSource
+from fastmarket.deferred_accept import defer_accept
 from fastmarket.errors import CallerFault
 from fastmarket.faults import Faults
 from fastmarket.formats.address_block import address_block
+from fastmarket.libp2p.scopes import MemoryScope, Priority
 from fastmarket.repeating import Repeating
 from fastmarket.secret_files import OWNER_ALONE
 
@@ -43,9 +52,11 @@ class ContentServer:
         faults: Faults | None = None,
         secrets_mode: str = OWNER_ALONE,
         sweep_s: float = SWEEP_S,
+        memory: MemoryScope | None = None,
     ) -> None:
         """`secrets_mode`: the widest accepted mode of the key's file; `sweep_s`: between looks at what is
-        overdue."""
+        overdue; `memory` counts what buyers make the node hold (None: without a limit)."""
+        self._memory = memory
         self._config = config or ContentConfig()
         self._clock = clock
         self._faults = faults or Faults()
@@ -74,10 +85,13 @@ class ContentServer:
         except (OSError, OverflowError) as error:
             raise CallerFault("content-port", f"cannot listen on {config.host}:{port}: {error}") from None
         listening.setblocking(False)
+        defer_accept(listening)
         self._listening = listening
         self._shell = PortShell(config, self._desk, self._clock, self._faults)
         self._shell.loop.add_reader(listening.fileno(), self._accept)
         self._sweeping.start()
+        if self._memory is not None:
+            self._memory.watch(self._held_bytes)
         return int(listening.getsockname()[1])
 
     async def stop(self) -> None:
@@ -122,9 +136,17 @@ class ContentServer:
                 return
             self._faults.run("a new connection of the content port", self._take, sock, address[0])
 
+    def _held_bytes(self) -> int:
+        shell = self._shell
+        return 0 if shell is None else sum(one.held_bytes for one in shell.connections)
+
     def _take(self, sock: socket.socket, host: str) -> None:
         shell = self._shell
         assert shell is not None
+        if self._memory is not None and not self._memory.admits(CONNECTION_BYTES, Priority.STRANGER):
+            self.tally.turned_away += 1
+            sock.close()
+            return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if _UNSENT is not None:

@@ -22,6 +22,10 @@ class OpenConnection(Protocol):
     def is_busy(self) -> bool:
         """Whether a request is being answered."""
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes held for it."""
+
     def take_turn(self, share: int) -> None:
         """May send so many bytes now."""
 

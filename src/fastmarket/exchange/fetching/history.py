@@ -95,6 +95,21 @@ class HolderHistory:
         )
         self._seen.put(peer_id, after)
 
+    def on_probe(self, peer_id: bytes, now: float, *, silent: bool = False, missing: bool = False) -> None:
+        """A holder was asked whether it is there. One that was not, or lacks the content, stands behind all
+        others from then on; if it answers later, that makes up for one such time."""
+        before = self.seen(peer_id, now)
+        if before is None and not (silent or missing):
+            return
+        before = before or SeenHolder(now)
+        is_there = not (silent or missing)
+        after = replace(
+            before,
+            silent=max(before.silent - 1.0, 0.0) if is_there else before.silent + silent,
+            refused=max(before.refused - 1.0, 0.0) if is_there else before.refused + missing,
+        )
+        self._seen.put(peer_id, after)
+
     def seen(self, peer_id: bytes, now: float) -> SeenHolder | None:
         """What is left of it by now; None: nothing is known."""
         known = self._seen.peek(peer_id)

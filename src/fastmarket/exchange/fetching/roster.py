@@ -13,7 +13,8 @@ from fastmarket.exchange.fetching.wanted import WantedBlock
 
 
 class Roster:
-    """All holders, ended ones included; those that may be asked, the cheapest first."""
+    """All holders, ended ones included; those that may be asked, the cheapest first, those that failed before
+    last."""
 
     __slots__ = ("_all", "_config", "_usable", "bill", "is_complete")
 
@@ -34,7 +35,7 @@ class Roster:
 
     @property
     def usable(self) -> list[HolderState]:
-        """Those that did not end, by price."""
+        """Those that did not end, in the order in which they are asked."""
         return self._usable
 
     def add(self, holder: FetchHolder, now: float) -> None:
@@ -59,18 +60,18 @@ class Roster:
 
     def _sort(self) -> None:
         usable = [one for one in self._all.values() if one.end is None]
-        usable.sort(key=lambda one: (one.price, -one.holder.standing))
+        usable.sort(key=lambda one: (_tier(one), -one.holder.standing))
         self._usable = usable
 
     # --- choosing
 
     def best_for(self, block: WantedBlock, now: float) -> HolderState | None:
-        """Of the cheapest with room, the one that will deliver the block first; None: none can be asked
-        now."""
+        """Of the first with room and the same price, the one that will deliver the block first; None: none
+        can be asked now."""
         best, best_eta = None, 0.0
         size = block.size
         for one in self._usable:
-            if best is not None and one.price > best.price:
+            if best is not None and _tier(one) > _tier(best):
                 break
             if not one.has_room(now) or one.key in block.lacking or is_asked(block, one):
                 continue
@@ -82,7 +83,7 @@ class Roster:
         return best
 
     def with_room(self, now: float) -> list[HolderState]:
-        """Those that may be asked for one more, by price."""
+        """Those that may be asked for one more, in the order in which they are asked."""
         return [one for one in self._usable if one.has_room(now)]
 
     def check_bill(self, holder: HolderState | None, file_bytes: int) -> None:
@@ -111,6 +112,11 @@ class Roster:
         if one.key in block.lacking:
             return "does not have it"
         return "would cost more than the most that was allowed"
+
+
+def _tier(one: HolderState) -> tuple[bool, int]:
+    """Holders that failed before come after all others, however little they ask; else the price counts."""
+    return one.holder.standing < 0, one.price
 
 
 def is_asked(block: WantedBlock, holder: HolderState) -> bool:

@@ -19,6 +19,7 @@ from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.network_size import NetworkSize
 from fastmarket.kad.lookup.policy import STATE_TABLE, hold_s, slow_hold_s
 from fastmarket.kad.lookup.query import Query
+from fastmarket.kad.lookup.region import region_reach
 from fastmarket.kad.lookup.rtt import RttEstimator
 from fastmarket.native.candidates import Answered, Candidate, Candidates
 
@@ -57,8 +58,9 @@ Claims = dict[KadKey, Candidate]
 class IterativeLookup(Lookup):
     """The algorithm for one query. It does no I/O: it is polled for requests and fed their outcomes.
 
-    It ends when the closest peers it knows (`native.candidates`), except failed ones, have answered. A late
-    peer among them is waited for in proportion to the slowest answer. Peers beyond them are not queried, and
+    It ends when the closest peers it knows (`native.candidates`), except failed ones, have answered; for a
+    query that spans a region (`kad.lookup.region`), all that lie in it. A late peer among them is waited for
+    in proportion to the slowest answer. Peers beyond them are not queried, and
     never more than `max_asked` peers in all.
 
     If only peers are wanted, those known to be alive need not answer again (`kad.lookup.liveness_shortcut`),
@@ -118,6 +120,7 @@ class IterativeLookup(Lookup):
         # On disjoint paths no peer is trusted for having been there before.
         if claims is None:
             self.candidates.shortcut = liveness_shortcut(query, config, knowledge.alive, knowledge.size)
+        self.candidates.reach = region_reach(query, config, knowledge.size)
         self._queried_count = 0
         self._outstanding: dict[int, Candidate] = {}  # by token, in the order of queries
         self._slowest_s = -1.0

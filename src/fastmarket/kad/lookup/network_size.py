@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from fastmarket.config import KadConfig
 from fastmarket.formats.kad_key import KadKey
 
-KEY_SPACE = 1 << 256
+KEY_BITS = 256
+KEY_SPACE = 1 << KEY_BITS
 
 
 class NetworkSize:

@@ -47,8 +47,9 @@ class FindNode(Query):
 
     __slots__ = ("_choices", "_config")
 
-    def __init__(self, config: KadConfig, key: RawKey) -> None:
-        super().__init__(seeks_peers=True)
+    def __init__(self, config: KadConfig, key: RawKey, *, spans_region: bool = False) -> None:
+        """`spans_region`: something is to be stored at the peers found."""
+        super().__init__(seeks_peers=True, spans_region=spans_region)
         self._config = config
         self._choices = (Choice(config.protocol, encode_request(Kind.FIND_NODE, key)),)
 

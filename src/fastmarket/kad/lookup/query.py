@@ -30,12 +30,14 @@ class Answer:
 class Query:
     """What a lookup asks every peer it meets."""
 
-    __slots__ = ("seeks_peers",)
+    __slots__ = ("seeks_peers", "spans_region")
 
-    def __init__(self, seeks_peers: bool) -> None:
+    def __init__(self, seeks_peers: bool, spans_region: bool = True) -> None:
         """`seeks_peers`: the closest peers are wanted, not what they hold, so a peer known to be alive need
-        not be queried."""
+        not be queried. `spans_region`: it is about what is stored, so it asks every peer of the region in
+        which that lies (`kad.lookup.region`)."""
         self.seeks_peers = seeks_peers
+        self.spans_region = spans_region
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         """The request in each suitable protocol, the preferred one first."""

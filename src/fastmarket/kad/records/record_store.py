@@ -71,6 +71,16 @@ class RecordStore:
             self._shares.enter(key, source, record.size + _RECORD_BYTES)
         return True
 
+    def would_refuse(self, record: Record, now: float, source: Source) -> bool:
+        """Whether there is no room for a value if it is valid, so that it need not be verified. Only what has
+        expired leaves."""
+        if not self._fits(record):
+            self.expire(now)
+        more, full = self._added_bytes(record), not self._fits(record)
+        if not full and not self._is_over_share(record, source, more):
+            return False
+        return self._victim(record, source, more, full) is None
+
     def remove(self, key: bytes) -> bool:
         """Drops a value; whether there was one."""
         record = self._records.pop(key, None)
@@ -98,19 +108,32 @@ class RecordStore:
         return source if before is not None and before.block == RESTORED else before
 
     def _make_room(self, record: Record, source: Source) -> bool:
-        old = self._records.get(record.key)
-        more = record.size - old.size if old is not None else record.size + _RECORD_BYTES
+        more = self._added_bytes(record)
         while True:
             full = not self._fits(record)
-            if not full and (old is not None or not self._shares.is_over_share(source, more)):
+            if not full and not self._is_over_share(record, source, more):
                 return True
-            found = self._shares.victim(source, more, full)
-            if found is None:
+            victim = self._victim(record, source, more, full)
+            if victim is None:
                 return False
-            key, far, rival = found
-            if key == record.key or (rival and far <= distance(self._local, record.key)):
-                return False
-            self.remove(key)
+            self.remove(victim)
+
+    def _added_bytes(self, record: Record) -> int:
+        old = self._records.get(record.key)
+        return record.size - old.size if old is not None else record.size + _RECORD_BYTES
+
+    def _is_over_share(self, record: Record, source: Source, more: int) -> bool:
+        return record.key not in self._records and self._shares.is_over_share(source, more)
+
+    def _victim(self, record: Record, source: Source, more: int, full: bool) -> bytes | None:
+        """The key of the value that gives way; None: the newcomer is refused."""
+        found = self._shares.victim(source, more, full)
+        if found is None:
+            return None
+        key, far, rival = found
+        if key == record.key or (rival and far <= distance(self._local, record.key)):
+            return None
+        return key
 
     def _fits(self, record: Record) -> bool:
         old = self._records.get(record.key)

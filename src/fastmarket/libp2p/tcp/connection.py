@@ -97,7 +97,7 @@ class Connection:
         self.slice_bytes = WHOLE
         """Input processed at a time once the connection is open: a shell that serves others sets it before,
         and continues with `resume` after their turn."""
-        self.scope = MemoryScope(parent=host.scope)
+        self.scope = MemoryScope(parent=host.scopes.transient)
         """Bytes accounted as held for its peer; the shell updates it."""
         self._inbox = bytearray()
         self._outbox = bytearray(self._upgrade.opening())

@@ -111,6 +111,11 @@ class BitswapExchange:
         self._on_outcome: dict[int, Callable[[AskOutcome], None]] = {}  # by ask
         self._pump = Pump(host.run_queue, self._next_timer, self._turn, self._on_bug)
 
+    @property
+    def held_bytes(self) -> int:
+        """Blocks read and not yet taken by their peers, messages that have come in part, wants that wait."""
+        return self.server.outstanding_bytes + self._inbound.partial_bytes
+
     def start(self) -> None:
         """Takes streams of Bitswap from now on. Harmless when it does already."""
         if self in self._host.observers:

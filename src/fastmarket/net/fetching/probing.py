@@ -9,6 +9,7 @@ from enum import IntEnum
 
 from fastmarket.config import HolderConfig
 from fastmarket.errors import CallerFault, NetworkFault, PeerFault
+from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.formats.cid import Cid, Codec, cid_form
 from fastmarket.net.clock import Clock
 from fastmarket.net.fetching.http_connection import HttpConnection
@@ -33,16 +34,22 @@ class HolderLiveness(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The outcome for one place. `took_ms`: from the start of the dial to the answer; 0 without one."""
+    """The outcome for one place. `took_ms`: from the start of the dial to the answer; 0 without one.
+    `is_ours`: we had no connection left, or too little time, so its silence says nothing of the holder."""
 
     liveness: HolderLiveness
     took_ms: int = 0
+    is_ours: bool = False
 
 
 class Prober:
-    """Shares the connections of a node's fetches."""
+    """Shares the connections of a node's fetches, and what they know of holders."""
 
-    def __init__(self, dialer: HttpDialer, config: HolderConfig, clock: Clock) -> None:
+    def __init__(
+        self, dialer: HttpDialer, config: HolderConfig, clock: Clock, history: HolderHistory | None = None
+    ) -> None:
+        """`history` learns who answers."""
+        self._history = history
         self._dialer = dialer
         self._config = config
         self._clock = clock
@@ -66,7 +73,24 @@ class Prober:
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
-        return {url: _outcome(task) for url, task in tasks.items()}
+        hasty = timeout_s < self._config.probe_timeout_s
+        found = {url: _outcome(task, hasty) for url, task in tasks.items()}
+        self._remember(offers, found)
+        return found
+
+    def _remember(self, offers: Sequence[Offer], found: Mapping[str, Probe]) -> None:
+        if self._history is None:
+            return
+        seen: dict[bytes, set[HolderLiveness]] = {}
+        for offer in offers:
+            probe = found.get(gateway_url(offer))
+            if probe is not None and not probe.is_ours:
+                seen.setdefault(offer.provider.raw, set()).add(probe.liveness)
+        now = self._clock.now()
+        for provider, outcomes in seen.items():  # one of several places that answers is enough
+            is_there = HolderLiveness.LIVE in outcomes
+            silent = not is_there and HolderLiveness.SILENT in outcomes
+            self._history.on_probe(provider, now, silent=silent, missing=not (is_there or silent))
 
     async def _probe(self, url: str, cid: bytes) -> Probe:
         began = self._clock.now()
@@ -75,7 +99,7 @@ class Prober:
         except CallerFault:
             return Probe(HolderLiveness.SILENT)
         if not self._dialer.take():
-            return Probe(HolderLiveness.SILENT)
+            return Probe(HolderLiveness.SILENT, is_ours=True)
         call = _Call()
         connection: HttpConnection | None = None
         try:
@@ -120,7 +144,7 @@ def _root_of(offer: Offer) -> bytes:
     return Cid(*(form or (1, Codec.RAW)), offer.content).raw
 
 
-def _outcome(task: asyncio.Task[Probe]) -> Probe:
+def _outcome(task: asyncio.Task[Probe], hasty: bool) -> Probe:
     if task.cancelled() or task.exception() is not None:
-        return Probe(HolderLiveness.SILENT)
+        return Probe(HolderLiveness.SILENT, is_ours=hasty)
     return task.result()

@@ -25,6 +25,8 @@ TELL_AGAIN_S = 600.0  # between two such messages
 class ClockWatch:
     """Offsets are in seconds; positive: this node is ahead of the others."""
 
+    __slots__ = ("_refused_here", "_told_at", "_voices", "_warned_at", "refused_at")
+
     def __init__(self) -> None:
         self._voices: BoundedMap[bytes, tuple[float, float]] = BoundedMap(MAX_VOICES)  # block -> offset, when
         self.refused_at = float("-inf")

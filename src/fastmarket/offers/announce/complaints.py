@@ -21,6 +21,8 @@ _TEXTS = {
 class Complaints:
     """The refusals of one announcement. Offsets of clocks are collected and reported as their median."""
 
+    __slots__ = ("_clock", "_offsets")
+
     def __init__(self, clock: ClockWatch) -> None:
         self._clock = clock
         self._offsets: list[float] = []

@@ -19,6 +19,10 @@ PLACE_BITS = 64  # of a key that are compared: peers that share more do not exis
 # How many subtrees of a ball are kept, largest first; each is at most half as large as the one before.
 _BALL_BITS = 16
 
+# More peers than this, times k, within reach of a key may have been placed there: by chance there are so many
+# around one key in eighty (`native.candidates`).
+SURPLUS = 1.5
+
 _END = 1 << PLACE_BITS
 _PLACE_OF_KEY = Struct(">Q24x")  # the first PLACE_BITS of 32 bytes
 
@@ -54,20 +58,25 @@ def _rounded_up(radius: int) -> int:
 class Coverage:
     """Peers by place, and the spans of the key space in which all of them are known."""
 
-    def __init__(self, k: int, most_of_group: int) -> None:
-        """`most_of_group`: how many of the k closest may be in one address block."""
+    __slots__ = ("_all", "_ends", "_firsts", "_k", "_most_of_group", "_peers", "_places", "_reach")
+
+    def __init__(self, k: int, most_of_group: int, reach: int = 0) -> None:
+        """`most_of_group`: how many of the k closest may be in one address block. `reach`: the distance, in
+        places, within which every known peer counts besides them (`kad.lookup.region`)."""
         self._k = k
         self._most_of_group = most_of_group
+        self._reach = reach
         self._places: list[int] = []
         self._peers: dict[int, Answered] = {}
         self._firsts: list[int] = []  # of the spans, sorted; they neither overlap nor touch
         self._ends: list[int] = []
         self._all: tuple[Answered, ...] | None = None
 
-    def learn(self, target: int, closest: Iterable[Answered]) -> int:
-        """Adds the result of a complete lookup; returns the radius within which all peers are known."""
+    def learn(self, target: int, closest: Iterable[Answered], others: Iterable[Answered] = ()) -> int:
+        """Adds the result of a complete lookup, and `others` of its region; returns the radius within which
+        all peers are known."""
         found = tuple(closest)
-        for answered in found:
+        for answered in (*others, *found):
             at = place(answered.peer.peer_id.key)
             if at not in self._peers:
                 insort(self._places, at)
@@ -90,8 +99,8 @@ class Coverage:
         return self._all if self._all is not None and len(self._all) <= self._k else None
 
     def closest(self, at: int) -> tuple[Answered, ...] | None:
-        """The k closest to a place; None: closer ones may be unknown, or too many share an address block,
-        which only a lookup gets past."""
+        """The k closest to a place, and the others known within reach; None: closer ones may be unknown, or
+        too many share an address block, or far more than k are within reach: only a lookup gets past them."""
         if (everybody := self.all_peers()) is not None:
             return everybody
         found = self._around(at)
@@ -102,7 +111,22 @@ class Coverage:
         elif not self._covers(0, _END):
             return None
         groups = Counter(group for one in found if (group := ip_group(one.peer)) is not None)
-        return None if max(groups.values(), default=0) > self._most_of_group else tuple(found)
+        if max(groups.values(), default=0) > self._most_of_group:
+            return None
+        others = self._others_within(at, len(found))
+        return None if len(found) + len(others) > SURPLUS * self._k else (*found, *others)
+
+    def _others_within(self, at: int, nearest: int) -> list[Answered]:
+        """The peers known within reach of a place, closest first, without the nearest so many."""
+        if not self._reach:
+            return []
+        within = [
+            where for span in _subtrees(at, _rounded_up(self._reach)) for where in self._known_in(*span)
+        ]
+        return [self._peers[where] for where in sorted(within, key=at.__xor__)[nearest:]]
+
+    def _known_in(self, first: int, end: int) -> list[int]:
+        return self._places[bisect_left(self._places, first) : bisect_left(self._places, end)]
 
     def gap(self, at: int) -> tuple[int, int]:
         """The longest uncovered span in the ball around a place: where to look next."""

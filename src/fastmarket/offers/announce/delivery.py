@@ -48,6 +48,22 @@ class _Storer:
 class Deliveries:
     """Sends STOREs to peers that speak the offer protocol, and a provider record for each offer to others."""
 
+    __slots__ = (
+        "_complaints",
+        "_config",
+        "_current",
+        "_messages",
+        "_out",
+        "_plain",
+        "_provide",
+        "_ready",
+        "_room",
+        "_settled",
+        "_storers",
+        "_timeout_s",
+        "_waiting",
+    )
+
     def __init__(
         self,
         config: OfferConfig,

@@ -37,6 +37,8 @@ Closest = Callable[[KadKey, int], list[PeerId]]
 class HandoverJob(Job):
     """Sends STOREs of some offers to one peer, one at a time. The result is how many it acknowledged."""
 
+    __slots__ = ("_deliveries", "_parcels", "_token")
+
     def __init__(self, peer: PeerInfo, offers: list[Offer], deliveries: Deliveries, protocol: str) -> None:
         super().__init__()
         self._parcels = list(deliveries.parcels(offers))
@@ -86,6 +88,19 @@ class _Newcomer:
 
 class Handovers:
     """A queue of newcomers, served one handover at a time. Each `take` is followed by `on_ended`."""
+
+    __slots__ = (
+        "_closest",
+        "_config",
+        "_k",
+        "_local",
+        "_newcomers",
+        "_not_before",
+        "_store",
+        "_under_way",
+        "acknowledged_count",
+        "newcomers",
+    )
 
     def __init__(
         self, config: OfferConfig, k: int, local: PeerId, store: OfferStore, closest: Closest

@@ -54,6 +54,26 @@ class Reprovider:
     that any node could hold has expired.
     """
 
+    __slots__ = (
+        "_config",
+        "_ended",
+        "_identity",
+        "_neighbours",
+        "_own",
+        "_queue",
+        "_replication",
+        "_round",
+        "_stale",
+        "_store",
+        "_sweeps",
+        "_thin",
+        "_under_way",
+        "_withdrawn",
+        "dues",
+        "grown_at",
+        "seq_floor",
+    )
+
     def __init__(self, config: OfferConfig, identity: Identity, store: OfferStore, replication: int) -> None:
         self._config = config
         self._identity = identity
@@ -116,7 +136,7 @@ class Reprovider:
         if len(self._own) + len(many) <= most:
             return
         new = {key for terms in many if (key := self._key(terms.content, terms.user_id)) not in self._own}
-        if len(self._own) + len(new) > most:
+        if new and len(self._own) + len(new) > most:
             raise Busy("offers", f"this node announces at most {most} offers")
 
     def withdraw(self, content: bytes, user_id: bytes, now: float) -> Offer:
@@ -144,8 +164,9 @@ class Reprovider:
         """Restores an own offer or tombstone that was saved by a previous run.
 
         It is announced at its place in the schedule, but within `restore_spread_s`, because other nodes may
-        have lost it. Offers beyond `max_own_offers` are ignored. Of two versions the later one counts;
-        expired tombstones have to come before the offers that they withdrew.
+        have lost it. All are taken, also beyond a `max_own_offers` that has been lowered since: they were
+        acknowledged. Of two versions the later one counts; expired tombstones have to come before the
+        offers that they withdrew.
         """
         key = offer.key
         known = self._own.get(key)
@@ -158,8 +179,6 @@ class Reprovider:
         if offer.withdrawn and offer.not_after <= now and known is None:
             self._ended[key] = offer
             return
-        if known is None and len(self._own) >= self._config.max_own_offers:
-            return
         self._store.add(offer, now, own=True)  # refused if it has expired; then it is renewed at once
         (where,) = self._round.places((offer,))
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
@@ -170,8 +189,7 @@ class Reprovider:
         """Restores several offers, a whole batch at once."""
         keys = [offer.key for offer in offers]
         if (
-            len(self._own) + len(offers) > self._config.max_own_offers
-            or not self._own.keys().isdisjoint(keys)
+            not self._own.keys().isdisjoint(keys)
             or not self._ended.keys().isdisjoint(keys)
             or any(offer.withdrawn for offer in offers)
         ):
@@ -184,6 +202,18 @@ class Reprovider:
             due = turn(where, offer.issued_at)
             own[key] = _Own(offer, _State.WAITING, due, where)
             heapq.heappush(dues, (due, key))
+
+    def on_newer(self, offer: Offer, now: float) -> None:
+        """Another node brought a version of ours, and the store took it: an earlier run gave it away and was
+        killed before it was on disk. It is the current version now, and later ones have to outrank it."""
+        self.seq_floor = max(self.seq_floor, offer.seq)
+        key = offer.key
+        own = self._own.get(key)
+        if own is None or not offer.replaces(own.offer):
+            return
+        self._withdrawn += offer.withdrawn - own.offer.withdrawn
+        own.offer, own.state, own.failures = offer, _State.WAITING, 0
+        self._schedule(key, own, now + self._config.retry_first_s)
 
     def take_stale(self) -> list[Offer]:
         """Restored versions that a later one supersedes. Called when everything has been restored."""
@@ -342,7 +372,9 @@ class Reprovider:
         aged = [
             own
             for own in owned
-            if not own.offer.withdrawn and own.offer.issued_at + config.announce_interval_s / 2 <= now
+            if not own.offer.withdrawn
+            # Signed by a clock that was ahead: others would refuse it until then.
+            and (own.offer.issued_at > now or own.offer.issued_at + config.announce_interval_s / 2 <= now)
         ]
         signings = [Signing(terms_of(own.offer), own.offer, False, config.lifetime_s) for own in aged]
         renewed = self._sign(signings, now)

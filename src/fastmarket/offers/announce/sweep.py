@@ -68,6 +68,8 @@ class Pace:
     patient: bool
     timeout_s: float
     lookup_timeout_s: float
+    reach: int = 0
+    """Distance from a key, of 64 bits, within which every peer is a storer (`kad.lookup.region`)."""
     retry_s: float = 0.0
     """How long offers without a quorum are announced again, with new lookups."""
 
@@ -88,6 +90,32 @@ class _Search:
 
 class SweepJob(Job):
     """Stores offers at the k closest of each. Progress: `Settled`; result: a `SweepResult`."""
+
+    __slots__ = (
+        "_coverage",
+        "_deliveries",
+        "_detours",
+        "_given",
+        "_index_of",
+        "_last",
+        "_left",
+        "_lookups",
+        "_make_lookup",
+        "_missing",
+        "_next_token",
+        "_offers",
+        "_order",
+        "_pace",
+        "_parcels",
+        "_pause_s",
+        "_places",
+        "_requests",
+        "_resting_until",
+        "_retry_until",
+        "_searches",
+        "_seeds",
+        "_tokens",
+    )
 
     def __init__(
         self,
@@ -111,7 +139,7 @@ class SweepJob(Job):
         self._seeds = seeds
         self._deliveries = deliveries
         self._pace = pace
-        self._coverage = Coverage(pace.k, pace.most_of_group)
+        self._coverage = Coverage(pace.k, pace.most_of_group, pace.reach)
         self._searches: dict[int, _Search] = {}
         self._tokens: dict[int, tuple[int, int]] = {}  # ours -> lookup, its own token
         self._next_token = self._lookups = self._requests = 0
@@ -264,7 +292,7 @@ class SweepJob(Job):
     def _prove(self, search: _Search, closest: Sequence[Answered]) -> None:
         """Assigns storers to all offers for which a complete lookup proves them."""
         at, lookup = self._places[search.index], search.lookup
-        bits = self._coverage.learn(at, closest).bit_length()
+        bits = self._coverage.learn(at, closest, lookup.storers()).bit_length()
         first = at >> bits << bits
         low, high = self._left_within(first, first + (1 << bits))
         proven = self._left[low:high]
@@ -338,7 +366,7 @@ class SweepJob(Job):
         for index in self._left:
             self._given[index] = 0
         self._last, self._missing = self._missing, {}
-        self._coverage = Coverage(self._pace.k, self._pace.most_of_group)
+        self._coverage = Coverage(self._pace.k, self._pace.most_of_group, self._pace.reach)
 
     def _stop(self, end: End) -> None:
         for search in self._searches.values():

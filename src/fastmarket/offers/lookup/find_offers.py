@@ -13,6 +13,7 @@ from fastmarket.kad.events import SendRequest
 from fastmarket.kad.lookup.lookup import End, Lookup
 from fastmarket.kad.lookup.lookup_job import LookupJob, Seeds
 from fastmarket.offers.lookup.queries import FindOffersQuery, MoreToFetch
+from fastmarket.offers.model.mixing import FRONT
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.offer_set import OfferSet
 
@@ -66,9 +67,21 @@ class FindOffersJob(LookupJob):
     """A lookup, with extra requests to providers that were found without an offer, and for further pages.
 
     Progress: each `Offer` that is new or newer than the version reported before, tombstones included; those
-    held here come first. Result: a tuple of the live offers, cheapest first. The job ends when the lookup and
-    the extra requests have ended, at the latest after `timeout_s`.
+    held here come first. Result: a tuple of the live offers, in the order of `OfferSet.in_order`. The job
+    ends when the lookup and the extra requests have ended, at the latest after `timeout_s`.
     """
+
+    __slots__ = (
+        "_config",
+        "_directly_asked",
+        "_extras",
+        "_held",
+        "_next_token",
+        "_offers",
+        "_paging",
+        "_query",
+        "_unsent",
+    )
 
     def __init__(
         self, lookup: Lookup, query: FindOffersQuery, seeds: Seeds, config: OfferConfig, timeout_s: float
@@ -77,7 +90,7 @@ class FindOffersJob(LookupJob):
         super().__init__(lookup, seeds, timeout_s)
         self._query = query
         self._config = config
-        self._offers = OfferSet()
+        self._offers = OfferSet(ranks=query.ranks)
         self._unsent: list[SendRequest] = []
         self._extras: dict[int, _Extra] = {}
         self._next_token = _FIRST_EXTRA_TOKEN
@@ -92,7 +105,8 @@ class FindOffersJob(LookupJob):
     def start(self, now: float) -> None:
         """Those held here come first."""
         super().start(now)
-        self._offers = OfferSet(self._held)
+        self._offers = OfferSet(self._held, self._query.ranks)
+        self._query.ranks.on_answer(None, (offer.key for offer in self._held if not offer.withdrawn))
         self._events.extend(offer for offer in self._held if offer.is_live(now))
 
     def poll_requests(self, now: float) -> list[SendRequest]:
@@ -103,19 +117,19 @@ class FindOffersJob(LookupJob):
         requests += self._unsent
         self._unsent = []
         if self.lookup.end is not None and not self._extras:
-            self.result = tuple(self._offers.cheapest(now))
+            self.result = tuple(self._offers.in_order(now))
         return requests
 
     def on_reply(self, token: int, protocol: str, payload: bytes, now: float) -> None:
-        extra = self._extras.get(token)
+        extra, skip = self._extras.get(token), 0
         if extra is not None:
-            items = self._query.read_page(extra.peer, payload, extra.skip, now).items
+            skip = extra.skip
+            items = self._query.read_page(extra.peer, payload, skip, now).items
             del self._extras[token]
         else:
             items = self.lookup.on_reply(token, protocol, payload, now)
-        for item in items:
-            if isinstance(item, Offer):
-                self._take(item)
+        for place, offer in enumerate((item for item in items if isinstance(item, Offer)), skip):
+            self._take(offer, place)
         # Only now is it known which providers have an offer in this reply.
         for item in items:
             if isinstance(item, PeerInfo):
@@ -138,8 +152,11 @@ class FindOffersJob(LookupJob):
         self._extras.clear()
         self._unsent.clear()
 
-    def _take(self, offer: Offer) -> None:
-        if (len(self._offers) < self._config.max_found or offer in self._offers) and self._offers.add(offer):
+    def _take(self, offer: Offer, place: int) -> None:
+        """The front of every answer is taken, however much others named before: peers that name thousands of
+        offers of their own do not hide those of a storer that answers later."""
+        has_room = len(self._offers) < self._config.max_found or place < FRONT
+        if (has_room or offer in self._offers) and self._offers.add(offer):
             self._events.append(offer)
 
     def _ask_directly(self, provider: PeerInfo) -> None:

@@ -3,10 +3,11 @@ if that is configured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Sequence, Sized
 
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config import OfferConfig
+from fastmarket.offers.model.mixing import in_fronts
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.offer_set import OfferSet
 from fastmarket.offers.store.offer_store import OfferStore
@@ -52,25 +53,26 @@ class LocalAnswers:
         return kept
 
     def on_found(self, content: bytes, offers: Sequence[Offer], begun: float) -> None:
-        """A complete lookup that started at `begun` found these: every version it met, tombstones
-        included."""
+        """A complete lookup that started at `begun` found these: the live offers in order, then every other
+        version it met, tombstones included."""
         if self.config.fresh_s:
             self._found.put(content, (tuple(offers), begun + self.config.fresh_s), len(offers))
 
     def _make(self, content: bytes, now: float) -> LocalAnswer | None:
         if not self.table and not self.large:
-            live: Iterable[Offer] = self.store.offers(content, now)
+            live = in_fronts(list(self.store.offers(content, now)))
             return LocalAnswer(tuple(live), float("inf"), self, searched=False)
         offers, fresh_until = self._found.peek(content) or ((), 0.0)
         if now >= fresh_until:
             self._found.pop(content)
             return None
         offers_now = OfferSet((*offers, *self.store.held(content)))
-        return LocalAnswer(tuple(offers_now.cheapest(now)), fresh_until, self, searched=True)
+        offers_now.ranks.on_answer(None, (offer.key for offer in offers))
+        return LocalAnswer(tuple(offers_now.in_order(now)), fresh_until, self, searched=True)
 
 
 class LocalAnswer:
-    """Live offers of a content, cheapest first."""
+    """Live offers of a content, in the order of `OfferSet.in_order`."""
 
     __slots__ = ("_searched", "_source", "_until", "_version", "offers")
 

@@ -12,9 +12,11 @@ from fastmarket.formats.choice import Choice
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.kad_key import RawKey
 from fastmarket.formats.peer_info import PeerInfo
+from fastmarket.formats.scope import ip_group
 from fastmarket.kad.lookup.queries import AnnounceProvider, FindNode, GetProviders
 from fastmarket.kad.lookup.query import Answer, Query, Quorum, quorum_size
 from fastmarket.offers.announce.complaints import Complaints, reasons_of
+from fastmarket.offers.model.named import StorerRanks
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
 from fastmarket.offers.wire.messages import (
@@ -37,7 +39,7 @@ MAX_BAD_A_REPLY = 16
 
 @dataclass(frozen=True, slots=True)
 class MoreToFetch:
-    """`peer` holds more offers than the `skip` cheapest, which it has sent."""
+    """`peer` holds more offers than the first `skip`, which it has sent."""
 
     peer: PeerInfo
     skip: int
@@ -60,14 +62,18 @@ class FindOffersQuery(Query):
     Items: `Offer`, verified; `PeerInfo`, a provider; `MoreToFetch`.
     """
 
+    __slots__ = ("_choices", "_content", "_providers", "_reading", "ranks", "speakers")
+
     def __init__(
         self,
         content: bytes,
         reading: Reading,
         local: PeerId,
         withdrawn: Callable[[float], Container[PeerId]] = lambda now: (),
+        ranks: StorerRanks | None = None,
     ) -> None:
-        """`withdrawn(now)`: peers known to have withdrawn their offers; they are no longer providers."""
+        """`withdrawn(now)`: peers known to have withdrawn their offers; they are no longer providers. `ranks`
+        learns which storers named which offers."""
         super().__init__(seeks_peers=False)
         self._content = content
         self._reading = reading
@@ -75,13 +81,15 @@ class FindOffersQuery(Query):
         self._choices = (self.page(0), *self._providers.choices(PeerInfo(_NOBODY)))
         self.speakers = {local}
         """This node, and peers that answered on the offer protocol; asking them again brings nothing new."""
+        self.ranks = StorerRanks() if ranks is None else ranks
+        """How far in front storers named which offers."""
 
     def choices(self, peer: PeerInfo) -> tuple[Choice, ...]:
         """FIND, or else GET_PROVIDERS."""
         return self._choices
 
     def page(self, skip: int) -> Choice:
-        """A FIND for offers beyond the `skip` cheapest."""
+        """A FIND for offers beyond the first `skip`."""
         config = self._reading.offers
         return Choice(config.protocol, encode_find(FindRequest(self._content, config.find_limit, skip=skip)))
 
@@ -94,7 +102,9 @@ class FindOffersQuery(Query):
         """Reads the reply to `page(skip)`. Raises `PeerFault`."""
         reply = _read_find(payload, self._reading)
         self.speakers.add(peer.peer_id)
-        items: list[object] = list(self._verified(peer, reply, now))
+        offers = self._verified(peer, reply, now)
+        self.ranks.on_answer(ip_group(peer) or peer.peer_id, (offer.key for offer in offers), skip)
+        items: list[object] = list(offers)
         if reply.more and reply.envelopes:
             items.append(MoreToFetch(peer, skip + len(reply.envelopes)))
         return Answer(reply.closer, tuple(items))
@@ -123,6 +133,8 @@ class FindOffersQuery(Query):
 class FindStorers(Query):
     """Asks for closer peers only, and learns which protocol each peer speaks."""
 
+    __slots__ = ("_choices", "_find_node", "_reading")
+
     def __init__(self, content: bytes, reading: Reading) -> None:
         super().__init__(seeks_peers=True)
         self._reading = reading
@@ -142,6 +154,8 @@ class FindStorers(Query):
 
 class StoreOffer:
     """A STORE to peers that speak the offer protocol; to others a provider record, which does not count."""
+
+    __slots__ = ("_complaints", "_current", "_offer", "_protocol", "_provide", "_refusals", "_store")
 
     def __init__(
         self,

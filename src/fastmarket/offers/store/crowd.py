@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import TypeAlias, TypeVar
 
 from fastmarket.kad.records.shares import Source
+from fastmarket.offers.model.mixing import price_order
 from fastmarket.offers.model.offer import Offer
-from fastmarket.offers.model.offer_set import price_order
 
 _K = TypeVar("_K")
 _Holder: TypeAlias = tuple[Source, bytes]

@@ -11,15 +11,16 @@ from fastmarket.offers.wire.messages import OFFER_OVERHEAD_BYTES, FindRequest
 
 @dataclass(frozen=True, slots=True)
 class FoundOffers:
-    """Envelopes for one FIND reply, cheapest first, then tombstones; `more`: that was not all."""
+    """Envelopes for one FIND reply, in the order of `mixing.shelf_order`, then tombstones; `more`: that was
+    not all."""
 
     envelopes: tuple[bytes, ...]
     more: bool
 
 
 def find(ordered: Iterable[Offer], request: FindRequest, now: float, max_bytes: int) -> FoundOffers:
-    """Of the entries of a content, in order: the cheapest live offers that the request wants and `max_bytes`
-    can hold, then the tombstones.
+    """Of the entries of a content, in order: the first live offers that the request wants and `max_bytes` can
+    hold, then the tombstones.
 
     Those whatever their price: a storer that slept through a withdrawal still shows the offer, and a node
     that asks both shall know better.

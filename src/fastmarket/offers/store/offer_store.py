@@ -10,7 +10,7 @@ from typing import Final
 
 from fastmarket.config import OfferConfig
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.records.shares import Source
+from fastmarket.kad.records.shares import NEARBY, Source
 from fastmarket.kad.wire.response_cache import ResponseCaches
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.batch import contents, key_of
@@ -47,6 +47,18 @@ class OfferStore:
     offer needs no room, unless it is longer. Own offers (`own=True`) are neither refused nor displaced.
     """
 
+    __slots__ = (
+        "_budget",
+        "_caches",
+        "_config",
+        "_crowds",
+        "_own",
+        "_shelves",
+        "changes",
+        "expiry",
+        "version",
+    )
+
     def __init__(
         self,
         config: OfferConfig,
@@ -61,8 +73,8 @@ class OfferStore:
         """Goes up with every offer that is put or dropped."""
         self._config = config
         self.changes = Changes() if changes is None else changes
-        self._shelves = Shelves()
         self._budget = StoreBudget(config, local)
+        self._shelves = Shelves(self._block_of)
         self.expiry = ExpirySchedule(config.expiry_step_s)
         self._own: set[OfferKey] = set()
         self._crowds: dict[bytes, Crowd] = {}  # full contents for which something was refused
@@ -182,8 +194,9 @@ class OfferStore:
     ) -> None:
         shares = self._budget.shares
         crowd, before = self._crowds.get(key[0]), shares.source(unit_of(held))
-        self._drop(key, held)
-        self._put(key, newer, held_until, own, source)
+        self._shelves.replace(key, held, newer)
+        self._forget(key, held)
+        self._note(key, newer, held_until, own, source)
         if crowd is not None and shares.source(unit_of(newer)) == before:
             self._crowds[key[0]] = crowd  # it would be made the same again
 
@@ -193,6 +206,10 @@ class OfferStore:
         if shares.source(unit) not in (None, source):
             shares.on_vouched(unit, source, cost_of(held.signed))
             self._crowds.clear()
+            signed = held.signed
+            for content in contents(signed) if isinstance(signed, SignedBatch) else (held.content,):
+                self._shelves.reorder(content)
+                self._caches.invalidate(content)
 
     def _end_together(self, offers: Sequence[Offer], now: float) -> bool:
         """Whether they have different contents and expire in one step of time, which lies ahead."""
@@ -249,7 +266,7 @@ class OfferStore:
         return find(self._shelves.in_order(request.content), request, now, max_bytes)
 
     def offers(self, content: bytes, now: float) -> Iterator[Offer]:
-        """The live offers for a content, cheapest first."""
+        """The live offers for a content, as a FIND is answered."""
         yield from (offer for offer in self._shelves.in_order(content) if offer.is_live(now))
 
     def next_expiry(self, content: bytes, now: float) -> float:
@@ -366,6 +383,11 @@ class OfferStore:
             if not self._is_own(one.key, one):
                 yield one, self._budget.shares.source(unit_of(one)) or unknown_source(one.provider.raw)
 
+    def _block_of(self, offer: Offer) -> bytes:
+        """The address block that an offer counts for."""
+        source = self._budget.shares.source(unit_of(offer))
+        return NEARBY if source is None else source.block
+
     def _is_own(self, key: OfferKey, held: Offer) -> bool:
         return key in self._own or self._budget.batches.is_own(held.signed)
 
@@ -385,6 +407,9 @@ class OfferStore:
 
     def _put(self, key: OfferKey, offer: Offer, held_until: int, own: bool, source: Source | None) -> None:
         self._shelves.put(key, offer)
+        self._note(key, offer, held_until, own, source)
+
+    def _note(self, key: OfferKey, offer: Offer, held_until: int, own: bool, source: Source | None) -> None:
         self._become_others((key[0],))
         if own:
             self._own.add(key)
@@ -392,7 +417,7 @@ class OfferStore:
         self.expiry.add(key, offer.not_after, held_until)
 
     def _become_others(self, contents: Sequence[bytes]) -> None:
-        """Called by `_put_whole`, `_put` and `_drop`: no other method changes the offers of a content."""
+        """Called by `_put_whole`, `_note` and `_forget`: nothing else changes the offers of a content."""
         self.version += 1
         if self._crowds:
             for content in contents:
@@ -402,6 +427,9 @@ class OfferStore:
 
     def _drop(self, key: OfferKey, offer: Offer) -> None:
         self._shelves.remove(key)
+        self._forget(key, offer)
+
+    def _forget(self, key: OfferKey, offer: Offer) -> None:
         self._become_others((key[0],))
         self._budget.remove(offer)
         self._own.discard(key)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from math import inf
 from typing import Final, TypeAlias
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.batch import contents
+from fastmarket.offers.model.mixing import shelf_order
 from fastmarket.offers.model.offer import Offer, OfferKey
-from fastmarket.offers.model.offer_set import price_order
 from fastmarket.offers.store.store_index import StoreIndex
 
 _Shelf: TypeAlias = dict[OfferKey, Offer]
@@ -22,15 +22,18 @@ assert Offer._fields[_WITHDRAWN] == "withdrawn"
 
 
 class Shelves:
-    """Every entry of each content, and which contents lie in a part of the key space.
+    """Every entry of each content, the one that has been here longest first, and which contents lie in a part
+    of the key space.
 
     Plain dicts, no object around an offer, and none around the only one of a content: offers come by the
     hundred thousand.
     """
 
-    __slots__ = ("_ordered", "_shelves", "index", "tombstone_count")
+    __slots__ = ("_block_of", "_ordered", "_shelves", "index", "tombstone_count")
 
-    def __init__(self) -> None:
+    def __init__(self, block_of: Callable[[Offer], Hashable]) -> None:
+        """`block_of`: the address block that an entry was delivered from."""
+        self._block_of = block_of
         self.tombstone_count = 0
         """Entries that are tombstones."""
         self.index = StoreIndex()
@@ -93,7 +96,7 @@ class Shelves:
         return [one for content in found for one in self.held(content) if one.signed is batch]
 
     def in_order(self, content: bytes) -> list[Offer]:
-        """Every entry of a content: offers, cheapest first, then tombstones."""
+        """Every entry of a content: offers in the order of `mixing.shelf_order`, then tombstones."""
         shelf = self._shelves.get(content)
         if shelf is None:
             return []
@@ -101,13 +104,18 @@ class Shelves:
             return [shelf]
         ordered = self._ordered.get(content)
         if ordered is None:
-            ordered = sorted(shelf.values(), key=lambda offer: (offer.withdrawn, price_order(offer)))
+            ordered = shelf_order([one for one in shelf.values() if not one.withdrawn], self._block_of)
+            ordered += [one for one in shelf.values() if one.withdrawn]
             self._ordered[content] = ordered
         return ordered
 
+    def reorder(self, content: bytes) -> None:
+        """An entry of a content counts for another address block from now on."""
+        self._ordered.pop(content, None)
+
     def next_expiry(self, content: bytes, now: float) -> float:
         """When the first entry of a content that has not expired does."""
-        ends = (offer.not_after for offer in self.in_order(content) if offer.not_after > now)
+        ends = (offer.not_after for offer in self.held(content) if offer.not_after > now)
         return min(ends, default=inf)
 
     def put(self, key: OfferKey, offer: Offer) -> None:
@@ -122,6 +130,17 @@ class Shelves:
             self._shelves[content] = {shelf.key: shelf, key: offer}
         else:
             shelf[key] = offer
+            self._ordered.pop(content, None)
+
+    def replace(self, key: OfferKey, held: Offer, newer: Offer) -> None:
+        """Puts a newer version into the place of one that is held: it does not count as younger."""
+        self.tombstone_count += newer.withdrawn - held.withdrawn
+        content = key[0]
+        shelf = self._shelves[content]
+        if isinstance(shelf, Offer):
+            self._shelves[content] = newer
+        else:
+            shelf[key] = newer
             self._ordered.pop(content, None)
 
     def put_only(self, contents: Sequence[bytes], offers: Sequence[Offer], replaced: Sequence[Offer]) -> None:

@@ -6,7 +6,7 @@ peer entry, which has the same field number and form in a Kademlia message. Inpu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -18,6 +18,7 @@ from fastmarket.errors import LimitExceeded, PeerFault
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import encode_uvarint
 from fastmarket.kad.wire.messages import decode_message, decode_peers, read_closer
+from fastmarket.native.merkle import split_store
 from fastmarket.offers.model.offer import MAX_CONTENT_BYTES
 from fastmarket.offers.model.refusals import Refusal
 from fastmarket.pb.fastmarket.v1 import offer_pb2 as pb
@@ -97,6 +98,9 @@ def encode_find(request: FindRequest) -> bytes:
 
 def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
     """Raises `PeerFault`: not a request, or visibly more than `max_offers` to store."""
+    store = split_store(body)
+    if store is not None:
+        return _store_request(*store, max_offers)
     try:
         request = pb.OfferRequest.FromString(body)
     except DecodeError as error:
@@ -109,10 +113,14 @@ def decode_request(body: bytes, max_offers: int) -> StoreRequest | FindRequest:
         return FindRequest(find.content, find.limit, max_price, find.skip)
     if not request.HasField("store"):
         raise PeerFault("offer request is empty")
-    count = len(request.store.offers) + 2 * len(request.store.whole)  # at least
+    return _store_request(request.store.offers, request.store.whole, max_offers)
+
+
+def _store_request(offers: Sequence[bytes], whole: Sequence[bytes], max_offers: int) -> StoreRequest:
+    count = len(offers) + 2 * len(whole)  # at least
     if count > max_offers:
         raise LimitExceeded("offers in a STORE", max_offers, count)
-    return StoreRequest(tuple(request.store.offers), tuple(request.store.whole))
+    return StoreRequest(tuple(offers), tuple(whole))
 
 
 def encode_acks(acks: Iterable[Ack], reasons: Iterable[Refusal] = (), now: float = 0.0) -> bytes:

@@ -12,8 +12,15 @@ from fastmarket.formats.cid import cid_form
 from fastmarket.formats.envelope import BadSignature, open_envelope, unverified_payload
 from fastmarket.formats.identity import PeerId
 from fastmarket.native.batch import SignedBatch
-from fastmarket.native.merkle import PlainOffers, body_of, merkle_root, plain_body, split_batched
-from fastmarket.offers.model.batch import Batch, is_batched, key_of, open_batch
+from fastmarket.native.merkle import (
+    PlainOffers,
+    body_of,
+    claims,
+    merkle_root,
+    plain_body,
+    split_batched,
+)
+from fastmarket.offers.model.batch import Batch, is_batched, open_batch
 from fastmarket.offers.model.metadata import FileMetadata, check_metadata, is_host
 from fastmarket.offers.model.offer import (
     MAX_CLOCK_SKEW_S,
@@ -22,7 +29,6 @@ from fastmarket.offers.model.offer import (
     OFFER_DOMAIN,
     OFFER_PAYLOAD_TYPE,
     Offer,
-    OfferKey,
     SignedAlone,
     check_terms,
     offer_of,
@@ -31,19 +37,19 @@ from fastmarket.offers.model.refusals import OfferExpired, OfferRefused, Refusal
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 
 if TYPE_CHECKING:
-    from fastmarket.native.merkle import Body
+    from fastmarket.native.merkle import Body, Claims
 
 Signed: TypeAlias = SignedAlone | SignedBatch
 
 _ENVELOPE_FIRST = 0x0A  # an Envelope begins with its field 1
 
 
-def check_times(offer: Offer, now: float) -> None:
+def check_times(issued_at: int, not_after: int, now: float) -> None:
     """The part of verification that depends on the clock. Raises `OfferExpired` or `OfferRefused`."""
-    if offer.not_after <= now:
-        raise OfferExpired(f"offer expired {now - offer.not_after:.0f} s ago")
-    if offer.issued_at > now + MAX_CLOCK_SKEW_S:
-        raise OfferRefused(Refusal.FUTURE, f"offer issued {offer.issued_at - now:.0f} s in the future")
+    if not_after <= now:
+        raise OfferExpired(f"offer expired {now - not_after:.0f} s ago")
+    if issued_at > now + MAX_CLOCK_SKEW_S:
+        raise OfferRefused(Refusal.FUTURE, f"offer issued {issued_at - now:.0f} s in the future")
 
 
 def open_offer(signed: bytes, now: float) -> Offer:
@@ -62,14 +68,20 @@ def read_offer(signed: bytes) -> Offer:
     return _read(raw, SignedAlone(raw, signed))
 
 
-def unverified_key(signed: bytes) -> OfferKey | None:
-    """The key that an unverified offer claims to have; None: it cannot be parsed."""
-    try:
-        raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
-    except (PeerFault, ValueError):
-        return None
-    key = key_of(raw)
-    return key if key[0] else None
+def unverified_claims(signed: bytes) -> Claims | None:
+    """What an unverified offer claims; None: it cannot be parsed.
+
+    Enough to see that it would not be kept even if it were true: then it costs no signature check.
+    """
+    told = claims(signed)
+    if told is None:
+        try:
+            raw = body_of(signed) if is_batched(signed) else unverified_payload(signed)
+            body = OfferBody.FromString(raw)
+        except (PeerFault, ValueError, DecodeError):
+            return None
+        told = body.content, body.provider, body.user_id, body.seq, body.issued_at, body.not_after
+    return told if told[0] else None
 
 
 def _read(raw: bytes, signed: Signed, slot: int = 0) -> Offer:
@@ -151,7 +163,7 @@ class OfferVerifier:
         offer = self._plain.open(signed)  # most likely of the same batch as the previous one
         if offer is None:
             offer = self._open_batched(signed) if is_batched(signed) else self._open_single(signed)
-        check_times(offer, now)
+        check_times(offer.issued_at, offer.not_after, now)
         return offer
 
     def open_whole(self, whole: SignedBatch, now: float) -> list[Offer | OfferRefused]:
@@ -169,7 +181,7 @@ class OfferVerifier:
                 continue
             try:
                 careful = offer or _read_body(whole.body(slot), signer, whole, slot)
-                check_times(careful, now)
+                check_times(careful.issued_at, careful.not_after, now)
                 opened.append(careful)
             except OfferRefused as refused:
                 opened.append(refused)

@@ -33,6 +33,22 @@ def test_holders_stand_by_what_they_did() -> None:
     assert names == ["better", "good", "stranger", "busy", "silent", "liar"]
 
 
+def test_one_failed_probe_puts_a_holder_behind_strangers_until_it_answers() -> None:
+    history = HolderHistory(CONFIG)
+    history.on_probe(b"there", NOW)
+    assert history.seen(b"there", NOW) is None, "that it answers is no delivery"
+    history.on_probe(b"silent", NOW, silent=True)
+    history.on_probe(b"empty", NOW, missing=True)
+    assert history.standing(b"silent", NOW) < history.standing(b"empty", NOW) < 0
+    for name in (b"silent", b"empty"):
+        history.on_probe(name, NOW)
+        assert history.standing(name, NOW) == 0
+    history.record(b"good", GOOD, NOW)
+    before = history.standing(b"good", NOW)
+    history.on_probe(b"good", NOW)
+    assert history.standing(b"good", NOW) == before > 0
+
+
 def test_what_was_seen_decays() -> None:
     history = HolderHistory(CONFIG)
     history.record(b"liar", KINDS["liar"], NOW)

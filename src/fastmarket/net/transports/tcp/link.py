@@ -189,9 +189,10 @@ class TcpLink(Link, asyncio.Protocol):
             self._reading_paused = not self._reading_paused
             (transport.pause_reading if self._reading_paused else transport.resume_reading)()
         self._owner.on_link_turned(self, now)
-        self.measure(now)
-        if connection.scope.is_full:
-            self._owner.on_links_full(now)
+        scope = connection.scope
+        held_before = scope.held
+        if self.measure(now) > held_before and (full := scope.overfull) is not None:
+            self._owner.on_links_full(full, now)
 
 
 def _write(transport: asyncio.Transport, data: Sealed) -> bool:

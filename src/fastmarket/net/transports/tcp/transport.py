@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from fastmarket.deferred_accept import defer_accept_at
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.libp2p.dialing import Target
@@ -45,6 +46,7 @@ class TcpTransport:
         server = await loop.create_server(self._inbound_link, host, port, reuse_address=True, backlog=BACKLOG)
         self._servers.append(server)
         bound: int = server.sockets[0].getsockname()[1]
+        defer_accept_at(bound)
         return bound
 
     def stop_listening(self) -> None:
