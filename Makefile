@@ -129,7 +129,7 @@ AUDIT := .make/audit/bin
 
 audit: .make/build .make/audit/made
 	@mkdir -p dist
-	$(if $(OFFLINE),@echo "audit: known faults are left out, as OFFLINE says",$(AUDIT)/pip-audit --strict --disable-pip --require-hashes -r requirements/run.txt)
+	$(if $(OFFLINE),@echo "audit: known faults are left out - OFFLINE says so",$(AUDIT)/pip-audit --strict --disable-pip --require-hashes -r requirements/run.txt)
 	$(AUDIT)/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --output-reproducible -o dist/sbom.json
 	$(BIN)/python -m tools.third_party --check $(AUDIT)/pip-licenses
 
