@@ -63,7 +63,7 @@ def _group_limits(root: Path, own: Path) -> list[int]:
 
 
 def fitted(config: NodeConfig) -> NodeConfig:
-    """The configuration with limits that fit into `memory.limit_bytes`; logs those that were reduced.
+    """The configuration with limits that fit into `memory.limit_bytes`.
 
     Raises CallerFault ("memory-limit") if it is too low for a node.
     """
@@ -77,13 +77,20 @@ def fitted(config: NodeConfig) -> NodeConfig:
     part = memory.held_bytes / config.memory.held_bytes
     if (offers, memory) == (config.offers, config.memory):
         return config
+    connection = replace(config.connection, peer_budget_bytes=int(config.connection.peer_budget_bytes * part))
+    return replace(config, offers=offers, memory=memory, connection=connection)
+
+
+def log_shares(config: NodeConfig) -> None:
+    """Logs what there is room for below `memory.limit_bytes`, of a configuration that fits."""
+    limit, offers = config.memory.limit_bytes, config.offers
+    if limit is None:
+        return
     log.info(
         "memory limit of %d MiB: room for %s, %s of other nodes in %d MiB, %d MiB held for peers and callers",
         *(limit >> 20, counted(offers.max_own_offers, "own offer"), counted(offers.max_offers, "offer")),
-        *(offers.max_stored_bytes >> 20, memory.held_bytes >> 20),
+        *(offers.max_stored_bytes >> 20, config.memory.held_bytes >> 20),
     )
-    connection = replace(config.connection, peer_budget_bytes=int(config.connection.peer_budget_bytes * part))
-    return replace(config, offers=offers, memory=memory, connection=connection)
 
 
 def _offers(offers: OfferConfig, left: int) -> OfferConfig:

@@ -130,6 +130,7 @@ class Node(Live):
         self._grpc = self._market_server(metrics, around)
         self.grpc_address = _at(config.market.host, await enter(parts.grpc(self._grpc)))
         await self._serve_web(running, metrics)
+        memory_limit.log_shares(config)  # of a start that fails, the reason alone is told
         await enter(parts.joining(self._joining, dht, self._saved))
 
     async def __aenter__(self) -> Self:

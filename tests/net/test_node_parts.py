@@ -21,7 +21,10 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("redis")
 pytest.importorskip("opentelemetry.sdk")
 
-ORDER = ("disk", "fleet", "network", "records", "peers", "tracing", "grpc", "webs", "measuring", "joining")
+ORDER = (
+    *("memory", "disk", "fleet", "network", "records", "peers", "tracing", "grpc", "webs", "measuring"),
+    "joining",
+)
 CONFIG = NodeConfig(
     host=HostConfig(listen=("/ip4/127.0.0.1/tcp/0",)),
     market=MarketConfig(port=0),
@@ -89,7 +92,7 @@ def test_they_are_left_in_reverse_and_once(
     run(main())
 
 
-def test_a_node_without_extras_has_four_parts(run: Run[None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_without_extras_has_five_parts(run: Run[None], monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(monkeypatch)
 
     async def main() -> None:
@@ -98,7 +101,7 @@ def test_a_node_without_extras_has_four_parts(run: Run[None], monkeypatch: pytes
             pass
 
     run(main())
-    assert watched.entered == watched.left[::-1] == ["network", "grpc", "webs", "joining"]
+    assert watched.entered == watched.left[::-1] == ["memory", "network", "grpc", "webs", "joining"]
 
 
 @pytest.mark.parametrize("broken", ORDER)
