@@ -4,10 +4,9 @@
     attacked)
 
 Peers that ask and never read, callers with hundreds of streams each, connections to each port that say
-nothing
-(`bench.attackers`); each kind in processes of its own, from other addresses than the honest caller's, and
-niced:
-attackers are on other machines. The same is measured before, idle. `--share`: of the attackers' number.
+nothing (`bench.attackers`); each kind in processes of its own, from other addresses than the honest caller's,
+and niced: attackers are on other machines. The same is measured before, idle. `--share`: of the attackers'
+number.
 """
 
 from __future__ import annotations

@@ -6,8 +6,7 @@
     python -m bench.attackers honest GRPC METRICS SECONDS
 
 Each writes a line of JSON when it is under way; the honest one a second line at its end. The others go on
-until
-their input ends.
+until their input ends.
 """
 
 from __future__ import annotations

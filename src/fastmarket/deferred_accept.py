@@ -1,8 +1,7 @@
 """Connections that say nothing are left to the kernel: a server sees them with their first bytes.
 
 In each of our protocols the side that connects speaks first. A connection that does not costs 256 bytes of
-the
-kernel instead of a descriptor, a place among those that are allowed, and a handshake's timeout.
+the kernel instead of a descriptor, a place among those that are allowed, and a handshake's timeout.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import stat
 from contextlib import suppress
 
 # Until it is handed over all the same, and its timeouts begin: Linux counts retransmissions of SYN-ACK, and
-# gives up
-# by itself after 5 (tcp(7), tcp_synack_retries): 63 s.
+# gives up by itself after 5 (tcp(7), tcp_synack_retries): 63 s.
 DEFER_S = 60
 # Connections that wait in the kernel, silent ones included; the system may allow fewer (net.core.somaxconn).
 # With

@@ -12,8 +12,7 @@ log = logging.getLogger(__name__)
 
 # The reserve that no connection takes: standard streams, listening sockets, event loops, the database and its
 # journal, the data directory's lock, DNS lookups in progress; connections that the system has accepted and
-# the
-# node is about to refuse.
+# the node is about to refuse.
 OTHER_FILES = 96
 WANTED_AT_MOST = 65_536  # if the system sets no limit, or a very high one
 

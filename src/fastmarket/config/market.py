@@ -44,12 +44,10 @@ class MarketConfig:
     message_timeout_s: float = 10.0
     unread_timeout_s: float = 60.0  # a streaming call whose answers are not read for this long is aborted
     # Concurrent calls per connection; RFC 9113 recommends no fewer than 100. More wait at the client, where
-    # they
-    # cost us nothing and nobody waits behind them
+    # they cost us nothing and nobody waits behind them
     max_streams_per_connection: int = 100
     # A refusal for too many calls waits so long, and its call counts toward the connection's: a caller that
-    # tries
-    # again at once, with hundreds of calls, would otherwise fill the queue in which others' calls wait
+    # tries again at once, with hundreds of calls, would otherwise fill the queue in which others' calls wait
     refusal_delay_s: float = 0.25
     max_delayed_refusals: int = 1024  # of all callers, some 15 kB each; beyond it told at once
     keep_alive_s: float = 60.0  # an idle connection is pinged after this

@@ -5,11 +5,9 @@ limited.
          > bitswap, grpc, http, content port
 
 A scope counts bytes, and each one above it those of all below. Shells `settle` what they measured after a
-turn, or
-a timer does so for parts that know what they hold (`Gauge`); so no message is counted by itself. Work that
-can be refused `reserve`s first: a reservation that would cross a limit on its path is refused, strangers'
-first
-(go-libp2p's resource manager: scopes, and priorities as fractions of a limit).
+turn, or a timer does so for parts that know what they hold (`Gauge`); so no message is counted by itself.
+Work that can be refused `reserve`s first: a reservation that would cross a limit on its path is refused,
+strangers' first (go-libp2p's resource manager: scopes, and priorities as fractions of a limit).
 """
 
 from __future__ import annotations
@@ -56,8 +54,7 @@ class Priority(IntEnum):
 # Of each limit, by priority. Above half of it answers wait already; then newcomers, then others are refused.
 _PARTS: Final = (0.75, 0.875, 0.9375, 1.0)
 # Of what all connections may hold: one address block, and one peer, leave as much to all others; handshakes
-# in
-# progress hold some 20 kB each, so that this is room for more than are allowed at once.
+# in progress hold some 20 kB each, so that this is room for more than are allowed at once.
 _BLOCK_PART: Final = 0.5
 _PEER_PART: Final = 0.5
 _TRANSIENT_PART: Final = 0.125

@@ -158,10 +158,8 @@ class LoopTurns:
     """Splits bulk work: each turn of the event loop runs pieces up to `budget` in total, callers in rotation.
 
     So the loop polls its sockets in between, however many callers send however much. Of a turn that took
-    longer
-    than `TURN_S`, the next one's budget is half, down to one piece; it grows back by an eighth of the whole
-    with
-    each one that did not (AIMD).
+    longer than `TURN_S`, the next one's budget is half, down to one piece; it grows back by an eighth of the
+    whole with each one that did not (AIMD).
     """
 
     def __init__(self, budget: int, clock: Callable[[], float] = time.monotonic) -> None:
