@@ -6,8 +6,8 @@ limited.
 
 A scope counts bytes, and each one above it those of all below. Shells `settle` what they measured after a
 turn, or a timer does so for parts that know what they hold (`Gauge`); so no message is counted by itself.
-Work that can be refused `reserve`s first: a reservation that would cross a limit on its path is refused,
-strangers' first (go-libp2p's resource manager: scopes, and priorities as fractions of a limit).
+Before work that can be refused, its scope is asked (`admits`): what would cross a limit on its path is
+refused, strangers' first (go-libp2p's resource manager: scopes, and priorities as fractions of a limit).
 """
 
 from __future__ import annotations
@@ -46,13 +46,12 @@ class Priority(IntEnum):
     """For which work a reservation is: the more it is our own, the more of a limit it may use."""
 
     STRANGER = 0
-    PEER = 1  # with standing: a neighbour in the routing table
-    CALLER = 2
-    OPERATOR = 3  # health, metrics: never refused for memory
+    CALLER = 1
+    OPERATOR = 2  # health, metrics: never refused for memory
 
 
 # Of each limit, by priority. Above half of it answers wait already; then newcomers, then others are refused.
-_PARTS: Final = (0.75, 0.875, 0.9375, 1.0)
+_PARTS: Final = (0.75, 0.9375, 1.0)
 # Of what all connections may hold: one address block, and one peer, leave as much to all others; handshakes
 # in progress hold some 20 kB each, so that this is room for more than are allowed at once.
 _BLOCK_PART: Final = 0.5
@@ -111,20 +110,10 @@ class MemoryScope:
             scope = scope.parent
         return None
 
-    def reserve(self, size: int, priority: Priority) -> bool:
-        """Takes that much, unless it has no room on the whole path; then it is counted as refused."""
-        if not self.admits(size, priority):
-            return False
-        self.settle(self.held + size)
-        return True
-
     def admits(self, size: int, priority: Priority) -> bool:
-        """The same without taking it: for work whose memory is measured afterwards."""
+        """Whether that much has room on the whole path; else it is counted as refused. It is not taken: what
+        the work holds is measured afterwards."""
         return self.top._judge(self.crossed(size, priority), priority)
-
-    def release(self, size: int) -> None:
-        """Returns what `reserve` took."""
-        self.settle(self.held - size)
 
     def watch(self, read: Callable[[], int]) -> None:
         """For a part that knows by itself what it holds: the node's scope reads it from time to time."""
@@ -231,7 +220,7 @@ class NodeScope(MemoryScope):
     def _judge(self, crossed: MemoryScope | None, priority: Priority) -> bool:
         if priority is Priority.OPERATOR:
             return True
-        # Strangers and peers give way at TIGHT, callers at CRITICAL.
+        # Strangers give way at TIGHT, callers at CRITICAL.
         if self.pressure > (priority is Priority.CALLER):
             crossed = self
         if crossed is None:

@@ -76,39 +76,35 @@ def test_strangers_are_refused_first_and_operators_never() -> None:
     part = top.child(ScopeKind.GRPC, 0)
     refused_at = {}
     for priority in Priority:
-        held = 0
-        while part.reserve(1, priority) and held < 1000:
-            held += 1
+        while part.admits(1, priority) and part.held < 1000:
+            part.settle(part.held + 1)
         refused_at[priority] = part.held
         part.settle(0)
-    assert all(less < more for less, more in pairwise(refused_at[p] for p in list(Priority)[:3]))
+    assert all(less < more for less, more in pairwise(refused_at[p] for p in list(Priority)[:2]))
     assert refused_at[Priority.OPERATOR] >= 1000
     assert {(kind, priority) for kind, priority in top.refusals} == {
-        (ScopeKind.NODE, priority) for priority in list(Priority)[:3]
+        (ScopeKind.NODE, priority) for priority in list(Priority)[:2]
     }
 
 
-def test_a_refused_reservation_takes_nothing_on_the_whole_path() -> None:
+def test_what_is_refused_is_counted_by_the_scope_without_room() -> None:
     top = NodeScope(1000)
     part = top.child(ScopeKind.HTTP, 100)
     other = top.child(ScopeKind.GRPC, 0)
-    assert part.reserve(80, Priority.CALLER)
-    assert not part.reserve(80, Priority.CALLER)
-    assert (part.held, top.held) == (80, 80)
-    assert other.reserve(700, Priority.CALLER)
-    assert not other.reserve(700, Priority.CALLER)
-    assert top.held == 780
+    part.settle(80)
+    assert not part.admits(80, Priority.CALLER)
+    other.settle(700)
+    assert not other.admits(700, Priority.CALLER)
+    assert (part.held, top.held) == (80, 780), "asking takes nothing"
     assert top.refusals == {(ScopeKind.HTTP, Priority.CALLER): 1, (ScopeKind.NODE, Priority.CALLER): 1}
-    other.release(700)
-    assert top.held == 80
 
 
 @pytest.mark.parametrize(
     ("pressure", "admitted"),
     [
-        (Pressure.NONE, [True, True, True, True]),
-        (Pressure.TIGHT, [False, False, True, True]),
-        (Pressure.CRITICAL, [False, False, False, True]),
+        (Pressure.NONE, [True, True, True]),
+        (Pressure.TIGHT, [False, True, True]),
+        (Pressure.CRITICAL, [False, False, True]),
     ],
 )
 def test_near_the_memory_limit_strangers_are_refused_before_callers(
