@@ -67,7 +67,7 @@ class MarketConfig:
     max_searches_at_once: int = 64  # over all streams of all callers: some 640 requests in flight
     max_searches: int = 1000  # in one message of FindHoldersBatch: 10 ms if all results are known here
     searches_a_turn: int = 32  # searches and files processed per turn of the event loop, of all callers: 1 ms
-    # In one piece; a busy loop has one piece in each turn, and takes up one new call
+    # In one piece; a busy loop has one piece in each turn
     searches_a_piece: int = 8
     # Concurrent messages of RegisterFiles, of all callers: half of these keep max_registering slices of
     # offers busy, and the next caller need not wait for more
