@@ -29,6 +29,7 @@ from fastmarket.config import FleetConfig
 from fastmarket.native.sha256 import sha256
 from fastmarket.storage import scripts
 from fastmarket.storage.pauses import Pauses
+from fastmarket.storage.replies import as_fields, as_texts, as_value, readable
 from fastmarket.storage.store_trouble import EngineFault, KeyFault, Trouble, hangs, of_a_key, told
 from fastmarket.storage.store_url import StoreUrl
 
@@ -105,8 +106,8 @@ class SharedStore:
             config.max_content_bytes,
         )
         async with self._guarded("get", key, timeout_s or config.read_timeout_s):
-            left_out, found = await self._ask(key, "EVAL", scripts.GET, 1, key, *bounds)
-        return SharedFields(dict(zip(found[::2], found[1::2], strict=True)), int(left_out))
+            left_out, fields = as_fields(await self._ask(key, "EVAL", scripts.GET, 1, key, *bounds))
+        return SharedFields(fields, left_out)
 
     async def put(self, rows: Sequence[SharedRow]) -> dict[SharedRow, str]:
         """Writes fields, replacing earlier ones; returns those that could not be written, and why."""
@@ -178,15 +179,12 @@ class SharedStore:
             await self._ask(key, "EXPIRE", key, MESSAGES_TTL_S)
 
     async def messages(self, peer: bytes) -> list[bytes]:
-        """Messages to a server, oldest first; oversized ones are empty. They stay until `answered`.
-
-        Raises StorageFault.
-        """
+        """Messages to a server, oldest first; oversized ones are empty. They stay until `answered`. Raises
+        StorageFault."""
         key = self._messages(peer)
         async with self._guarded("messages", key, self._config.write_timeout_s):
             bounds = (self._config.max_messages, self._config.max_message_bytes)
-            found: list[bytes] = await self._ask(key, "EVAL", scripts.MESSAGES, 1, key, *bounds)
-        return found
+            return as_texts(await self._ask(key, "EVAL", scripts.MESSAGES, 1, key, *bounds))
 
     async def answered(self, peer: bytes, count: int) -> None:
         """Deletes the oldest `count` messages, which have been processed. Raises StorageFault."""
@@ -204,7 +202,7 @@ class SharedStore:
         """The value last put by the fleet under a key. Raises StorageFault; KeyFault if it is too long."""
         key = self._record(record_key)
         async with self._guarded("get_value", key, self._config.write_timeout_s):
-            found: bytes | int | None = await self._ask(key, "EVAL", scripts.VALUE, 1, key, max_bytes)
+            found = as_value(await self._ask(key, "EVAL", scripts.VALUE, 1, key, max_bytes))
         if isinstance(found, int):
             raise _of_key(key, f"a value of {found} bytes, where the maximum is {max_bytes}")
         return found
@@ -248,20 +246,22 @@ class SharedStore:
     # Each node is called directly: the client would close its connections to all of them if one fails.
     async def _ask(self, key: bytes, *words: bytes | str | int) -> Any:
         client = self._client
-        try:
-            return await self._holder(client, key).execute_command(*words)
-        except ELSEWHERE:
-            self._renew()
-            return await client.execute_command(*words)
+        with readable():
+            try:
+                return await self._holder(client, key).execute_command(*words)
+            except ELSEWHERE:
+                self._renew()
+                return await client.execute_command(*words)
 
     async def _pipe(self, commands: Sequence[PipelineCommand]) -> list[object]:
         """Replies and faults of commands whose keys (the fourth word) are on one node."""
         client = self._client
-        await self._holder(client, commands[0].args[3]).execute_pipeline(list(commands))
-        for command in commands:
-            if isinstance(command.result, ELSEWHERE):
-                self._renew()
-                command.result = await client.execute_command(*command.args)
+        with readable():
+            await self._holder(client, commands[0].args[3]).execute_pipeline(list(commands))
+            for command in commands:
+                if isinstance(command.result, ELSEWHERE):
+                    self._renew()
+                    command.result = await client.execute_command(*command.args)
         return [command.result for command in commands]
 
     def _holder(self, client: RedisCluster, key: bytes) -> ClusterNode:

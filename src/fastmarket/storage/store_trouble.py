@@ -26,6 +26,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from fastmarket.errors import StorageFault
+from fastmarket.storage.replies import OddReply
 from fastmarket.storage.store_url import StoreUrl
 
 MAX_DETAIL_CHARS = 200
@@ -60,6 +61,7 @@ class Trouble(Enum):
     READ_ONLY = "a replica received a write; its primary is being replaced"
     CANNOT_SAVE = "the engine refuses writes: it cannot save, or has too few replicas; see its log"
     NOT_AN_ENGINE = "it is not a Redis or Valkey server; check the port in --store"
+    ODD_REPLY = "it gives replies that no engine gives; check what stands at that address, and its version"
     REFUSED_CALL = "the engine refused the call"
 
     @property
@@ -98,6 +100,7 @@ _KINDS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Troub
     (ReadOnlyError, Trouble.READ_ONLY),
     (ClusterDownError, Trouble.CLUSTER_DOWN),
     (InvalidResponse, Trouble.NOT_AN_ENGINE),
+    (OddReply, Trouble.ODD_REPLY),
     (IndexError, Trouble.NO_SLOTS),  # the library takes the first of an empty list of primaries
 )
 _LAST: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Trouble], ...] = (
