@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Inputs made and fed in C: what `mutate.Mutator` and `loop.Loop` do in Python, without the cost of either.
 
-Only bytes, protobuf messages and words are mutated here. An input that comes to a new outcome, takes long or is
-a finding is handed back: `Loop` feeds it again, and judges it.
+Bytes, protobuf messages, frames and words are mutated here. An input that comes to a new outcome, takes long or
+is a finding is handed back: `Loop` feeds it again, and judges it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -16,11 +16,26 @@ cdef extern from "time.h" nogil:
         time_t tv_sec
         long tv_nsec
     int CLOCK_THREAD_CPUTIME_ID
+    int CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec *now)
+
+cdef extern from "Python.h":
+    ctypedef struct PyObject
+    PyObject *PyObject_CallOneArg(object call, object argument)
+    PyObject *PyErr_Occurred()
+    int PyErr_GivenExceptionMatches(PyObject *given, object expected)
+    void PyErr_Clear()
+    void Py_DECREF(PyObject *one)
 
 cdef enum:
     NESTING = 5  # levels of messages that are looked into
     MAX_FIELDS = 512  # of one message; longer ones are mutated as bytes
+    BURST = 15  # inputs that differ in a byte or two from one that was made with care
+    SAMPLE = 256  # one of so many inputs that are fed to the entry alone is fed to the whole check as well
+    MAX_NAMES = 8  # classes of faults that are counted by their types before they are counted by name
+    MAX_PARTS = 128  # frames of one input
+
+cdef double TURN_S = 0.5  # of one call: well below what counts as a hang
 
 cdef unsigned char EDGES[20]
 EDGES[:] = [0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 33, 34, 63, 64, 65, 127, 128, 129, 254, 255]
@@ -96,22 +111,49 @@ cdef int split(const unsigned char *data, int size, Field *fields) noexcept nogi
     return count
 
 
+cdef inline double seconds_of(int clock) noexcept nogil:
+    cdef timespec at
+    clock_gettime(clock, &at)
+    return at.tv_sec + 1e-9 * at.tv_nsec
+
+
+cdef inline uint64_t hash_of(const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    """Of all bytes; the same in every process, so that the same inputs are in the sample."""
+    cdef uint64_t value = 0x9E3779B97F4A7C15ULL ^ <uint64_t> size, word
+    while size >= 8:
+        memcpy(&word, data, 8)
+        value = (value ^ word) * 0xFF51AFD7ED558CCDULL
+        value ^= value >> 32
+        data += 8
+        size -= 8
+    while size:
+        value = (value ^ data[0]) * 0x100000001B3ULL
+        data += 1
+        size -= 1
+    value ^= value >> 33
+    value *= 0xC4CEB9FE1A85EC53ULL
+    return value >> 32
+
+
 cdef class FastMutator:
-    """As `mutate.Mutator`: other inputs, of the same kinds."""
+    """As `mutate.Mutator`: other inputs, of the same kinds. `framing`: 1 if each message of an input stands
+    behind a varint of its length, 2 behind two bytes of it, 12 behind a head as Yamux has it; else 0."""
 
     cdef uint64_t state
-    cdef int longest, room, seed_count, max_kept
+    cdef int longest, room, seed_count, max_kept, framing, left, base_size
     cdef bint is_message
     cdef list corpus
     cdef tuple words
     cdef unsigned char *buffers[NESTING + 3]
 
-    def __cinit__(self, uint64_t seed, seeds, *, bint is_message, words, int longest, int max_kept):
+    def __cinit__(
+        self, uint64_t seed, seeds, *, bint is_message, words, int longest, int max_kept, int framing=0
+    ):
         self.state = seed * 0x9E3779B97F4A7C15ULL + 0x2545F4914F6CDD1DULL
         self.corpus = [bytes(one) for one in seeds] or [b""]
         self.seed_count, self.max_kept = len(self.corpus), max_kept
         self.is_message, self.words = is_message, tuple(words)
-        self.longest = longest
+        self.longest, self.framing, self.left, self.base_size = longest, framing, 0, 0
         self.room = max([longest] + [len(one) for one in self.corpus]) + 64
         cdef int at
         for at in range(NESTING + 3):
@@ -164,11 +206,149 @@ cdef class FastMutator:
                 size = self.splice(out, size)
             if chance < 65 and self.is_message:
                 size = self.message(out, size, 0)
+            elif chance < 65 and self.framing:
+                size = self.frames(out, size)
             elif chance < 65 and self.words:
                 size = self.put_words(out, size)
             else:
                 size = self.raw(out, size)
+        self.left, self.base_size = 0, min(size, self.longest)
         return PyBytes_FromStringAndSize(<char *> out, min(size, self.longest))
+
+    cdef bytes burst(self):
+        """An input made with care, or one that differs from it in a byte or two, or ends earlier."""
+        cdef unsigned char *out = self.buffers[0]
+        cdef int at, other, choice
+        cdef unsigned char was, other_was
+        cdef bytes made
+        if self.left == 0 or self.base_size == 0:
+            made = self.make()
+            self.left = BURST
+            return made
+        self.left -= 1
+        choice = self.below(16)
+        at = self.below(self.base_size)
+        if choice < 8 and at > 24:  # heads decide most
+            at = self.below(24)
+        if choice == 15:
+            return PyBytes_FromStringAndSize(<char *> out, at)
+        was = out[at]
+        if choice & 3 == 0:
+            out[at] = EDGES[self.below(20)]
+        elif choice & 3 == 1:
+            out[at] ^= <unsigned char> (1 << self.below(8))
+        elif choice & 3 == 2:
+            out[at] = <unsigned char> (was + (1 if self.below(2) else 255))
+        else:
+            out[at] = <unsigned char> self.draw()
+        if choice >= 12:
+            other = self.below(self.base_size)
+            other_was = out[other]
+            out[other] = EDGES[self.below(20)]
+            made = PyBytes_FromStringAndSize(<char *> out, self.base_size)
+            out[other] = other_was
+        else:
+            made = PyBytes_FromStringAndSize(<char *> out, self.base_size)
+        out[at] = was
+        return made
+
+    cdef int part_end(self, const unsigned char *out, int size, int at, int *head) noexcept:
+        """The end of the frame at `at`, and the size of its head; -1 if it is not whole."""
+        cdef uint64_t length = 0
+        cdef int start
+        if self.framing == 1:
+            start = get_varint(out, at, size, &length)
+            if start < 0:
+                return -1
+            head[0] = start - at
+        elif size - at < self.framing:
+            return -1
+        elif self.framing == 2:
+            head[0], length = 2, <uint64_t> out[at] << 8 | out[at + 1]
+        else:
+            head[0] = 12
+            if out[at + 1] == 0:  # data; other frames have something else there
+                length = (<uint64_t> out[at + 8] << 24) | (<uint64_t> out[at + 9] << 16)
+                length |= (<uint64_t> out[at + 10] << 8) | out[at + 11]
+        if length > <uint64_t> (size - at - head[0]):
+            return -1
+        return at + head[0] + <int> length
+
+    cdef int put_head(self, unsigned char *out, const unsigned char *was, int length) noexcept:
+        """The head of a frame, now that it carries so much; rarely it lies."""
+        cdef int lie = self.below(40), at
+        cdef uint64_t told = <uint64_t> length
+        if lie < 3:
+            told = NUMBERS[self.below(10)] if lie == 0 else told + 1 if lie == 1 else told - 1 if told else 0
+        if self.framing == 1:
+            return put_varint(out, told)
+        if self.framing == 2:
+            out[0], out[1] = <unsigned char> (told >> 8), <unsigned char> told
+            return 2
+        memcpy(out, was, 8)
+        for at in range(4):
+            out[8 + at] = <unsigned char> (told >> (24 - 8 * at))
+        return 12
+
+    cdef int frames(self, unsigned char *out, int size):
+        """Frames changed, dropped, repeated and moved; and what their heads say."""
+        cdef int ends[MAX_PARTS + 1]
+        cdef int heads[MAX_PARTS]
+        cdef int times = 1 if self.below(2) else 2 + self.below(3), count, at, head = 0
+        while times:
+            times -= 1
+            count, at = 0, 0
+            while count < MAX_PARTS and at < size:
+                ends[count] = at
+                at = self.part_end(out, size, at, &head)
+                if at < 0:
+                    break
+                heads[count] = head
+                count += 1
+                ends[count] = at
+            if count == 0:
+                return self.raw(out, size)
+            at = self.below(count)
+            size = self.change_frame(out, size, ends, at, heads[at], count)
+        return size
+
+    cdef int change_frame(self, unsigned char *out, int size, int *ends, int which, int head, int count):
+        cdef unsigned char *piece = self.buffers[1]
+        cdef unsigned char old[16]
+        cdef unsigned char made[24]
+        cdef int at = ends[which], length = ends[which + 1] - at, choice = self.below(10), used, times, body
+        memcpy(piece, out + at, length)
+        if choice == 0:
+            return self.remove(out, size, at, length)
+        if choice == 1:
+            size = self.remove(out, size, at, length)
+            return self.insert(out, size, min(ends[self.below(count)], size), piece, length)
+        if choice == 2:
+            times = COUNTS[self.below(4)]
+            while times:
+                times -= 1
+                size = self.insert(out, size, at, piece, length)
+            return size
+        if self.framing == 12 and choice < 8:
+            used = self.below(4)
+            if used == 0:
+                out[at + 1] = <unsigned char> self.below(5)
+            elif used == 1:
+                out[at + 3] = <unsigned char> self.below(16)
+            elif used == 2:
+                out[at + 7] = <unsigned char> self.below(6)
+            else:
+                body = <int> NUMBERS[self.below(10)] if self.below(2) else 1 << self.below(31)
+                for used in range(4):
+                    out[at + 8 + used] = <unsigned char> (body >> (24 - 8 * used))
+            return size
+        memcpy(old, out + at, min(head, 16))
+        memmove(piece, piece + head, length - head)
+        body = self.message(piece, length - head, 1) if self.is_message else self.raw(piece, length - head)
+        used = self.put_head(made, old, body)
+        size = self.remove(out, size, at, length)
+        size = self.insert(out, size, at, made, used)
+        return self.insert(out, size, min(at + used, size), piece, body)
 
     cdef int insert(self, unsigned char *out, int size, int at, const unsigned char *piece, int length) noexcept:
         """Inserts as much of a piece as there is room for; the size then."""
@@ -356,62 +536,122 @@ cdef class FastMutator:
 
 
 cdef class Drive:
-    """Feeds a check until something has to be looked at. `marks`: hashes of outcomes that are known."""
+    """Feeds a check until something has to be looked at. `marks`: hashes of outcomes that are known. `way` and
+    `size_mark` tell the outcome of a fault and of a result."""
 
-    cdef object check
+    cdef object check, way, size_mark
     cdef tuple faults
     cdef double max_cpu_s
     cdef set marks
     cdef dict refused
-    cdef uint64_t accepted
+    cdef uint64_t accepted, checked
+    cdef Py_ssize_t max_marks
     cdef unsigned char[:] last
 
-    def __cinit__(self, check, faults, double max_cpu_s, set marks, unsigned char[:] last):
+    def __cinit__(
+        self, check, faults, double max_cpu_s, set marks, int max_marks, unsigned char[:] last, way, size_mark
+    ):
         """`last`: memory that outlives this process; it has the length and the bytes of the latest input."""
         self.check, self.faults, self.max_cpu_s, self.marks = check, tuple(faults), max_cpu_s, marks
-        self.refused, self.accepted, self.last = {}, 0, last
+        self.refused, self.accepted, self.last, self.checked = {}, 0, last, 0
+        self.way, self.size_mark, self.max_marks = way, size_mark, max_marks
 
-    def run(self, make, int count, way, size_mark):
-        """Feeds `count` inputs; earlier it returns one that has to be looked at, which is not counted.
-        `make` is a `FastMutator`, or makes an input when called."""
+    def run(self, make, int count):
+        """Feeds `count` inputs, or as many as a turn has time for; earlier it returns one that has to be looked
+        at, which is not counted. `make` is a `FastMutator`, or makes an input when called."""
         cdef FastMutator mutator = make if isinstance(make, FastMutator) else None
-        cdef timespec before, after
+        cdef double began = seconds_of(CLOCK_MONOTONIC)
         cdef bytes data
-        cdef object result, mark, name
-        cdef double spent
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before)
-        while count:
+        while count and seconds_of(CLOCK_MONOTONIC) - began < TURN_S:
             count -= 1
-            result = None
             data = mutator.make() if mutator is not None else <bytes> make()
             self.note(data)
-            try:
-                result = self.check(data)
-            except self.faults as error:
-                mark = way(error.__traceback__)
-                if mark not in self.marks:
-                    return data
-                name = type(error).__name__
-                self.refused[name] = self.refused.get(name, 0) + 1
-            except BaseException:
-                return data
-            else:
-                mark = size_mark(result)
-                if mark not in self.marks:
-                    return data
-                self.accepted += 1
-            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after)
-            spent = (after.tv_sec - before.tv_sec) + 1e-9 * (after.tv_nsec - before.tv_nsec)
-            before = after
-            if spent > self.max_cpu_s:
+            if self.is_odd(data):
                 return data
         return None
 
+    def run_entry(self, FastMutator mutator not None, entry not None, int count):
+        """As `run`, but `entry` alone is fed, and `check` with one of SAMPLE inputs, by their hash. Wanted of the
+        others: one of our faults, in time."""
+        cdef double began = seconds_of(CLOCK_MONOTONIC), before = began, now
+        cdef PyObject *types[MAX_NAMES]
+        cdef uint64_t counts[MAX_NAMES]
+        cdef int known = 0, at
+        cdef bint is_good = True
+        cdef PyObject *result
+        cdef PyObject *fault
+        cdef bytes data = None
+        while count and is_good and before - began < TURN_S:
+            count -= 1
+            data = mutator.burst()
+            self.note(data)
+            if hash_of(<const unsigned char *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)) % SAMPLE == 0:
+                is_good = not self.is_odd(data)
+                before = seconds_of(CLOCK_MONOTONIC)
+                continue
+            result = PyObject_CallOneArg(entry, data)
+            now = seconds_of(CLOCK_MONOTONIC)
+            if now - before > self.max_cpu_s:  # perhaps; it is measured when it is judged
+                is_good = False
+            before = now
+            if result is not NULL:
+                Py_DECREF(result)
+                self.accepted += is_good
+                continue
+            fault = PyErr_Occurred()
+            if not PyErr_GivenExceptionMatches(fault, self.faults):
+                PyErr_Clear()
+                is_good = False
+                continue
+            if not is_good:
+                PyErr_Clear()
+                continue
+            at = 0
+            while at < known and types[at] is not fault:
+                at += 1
+            if at == known and known < MAX_NAMES:
+                types[at], counts[at] = fault, 0  # a class of `faults` or a subclass: its module keeps it
+                known += 1
+            PyErr_Clear()
+            if at == MAX_NAMES:
+                self.refuse("others", 1)
+            else:
+                counts[at] += 1
+        for at in range(known):
+            self.refuse((<type> <object> types[at]).__name__, counts[at])
+        return None if is_good else data
+
+    cdef bint is_odd(self, bytes data):
+        """Feeds one to the whole check; counts it, unless it has to be looked at."""
+        cdef double before = seconds_of(CLOCK_THREAD_CPUTIME_ID)
+        cdef object mark
+        cdef str name = None
+        try:
+            mark = self.size_mark(self.check(data))
+        except self.faults as error:
+            mark, name = self.way(error.__traceback__), type(error).__name__
+        except BaseException:
+            return True
+        if mark not in self.marks and len(self.marks) < self.max_marks:
+            return True
+        if seconds_of(CLOCK_THREAD_CPUTIME_ID) - before > self.max_cpu_s:
+            return True
+        self.checked += 1
+        if name is None:
+            self.accepted += 1
+        else:
+            self.refuse(name, 1)
+        return False
+
+    cdef void refuse(self, str name, uint64_t count):
+        self.refused[name] = self.refused.get(name, 0) + count
+
     def take(self):
-        """How many were accepted since the last call, and how many refused by each class."""
-        accepted, refused = self.accepted, self.refused
-        self.accepted, self.refused = 0, {}
-        return accepted, refused
+        """How many were accepted since the last call, how many refused by each class, and how many of both the
+        whole check saw."""
+        accepted, refused, checked = self.accepted, self.refused, self.checked
+        self.accepted, self.refused, self.checked = 0, {}, 0
+        return accepted, refused, checked
 
     cdef void note(self, bytes data) noexcept:
         cdef Py_ssize_t size = min(PyBytes_GET_SIZE(data), self.last.shape[0] - 4)

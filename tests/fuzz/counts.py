@@ -34,6 +34,8 @@ class Counts:
     entry: str
     first: bool
     inputs: int = 0
+    checked: int = 0
+    """Those that the whole check saw; the others were fed to the entry alone."""
     accepted: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     kept: int = 0
@@ -51,6 +53,7 @@ class Counts:
     def add(self, other: Counts) -> None:
         """Those of another run of the same target."""
         self.inputs += other.inputs
+        self.checked += other.checked
         self.accepted += other.accepted
         self.refused.update(other.refused)
         self.kept += other.kept
@@ -82,12 +85,13 @@ def save(many: Iterable[Counts], out: Path = OUT) -> None:
 
 def table(many: Iterable[Counts]) -> str:
     """For people."""
-    head = f"{'target':24} {'inputs':>12} {'a second':>9} {'accepted':>11} {'slowest':>9} {'findings':>8}"
-    lines = [f"{head}  refused"]
+    head = f"{'target':24} {'inputs':>13} {'checked':>11} {'a second':>9} {'accepted':>13}"
+    lines = [f"{head} {'slowest':>9} {'findings':>8}  refused"]
     for counts in many:
         refused = ", ".join(f"{name} {count:,}" for name, count in counts.refused.most_common())
+        fed = f"{counts.inputs:13,} {counts.checked:11,} {counts.rate:9,.0f} {counts.accepted:13,}"
         lines.append(
-            f"{counts.name + ('*' if counts.first else ''):24} {counts.inputs:12,} {counts.rate:9,.0f}"
-            f" {counts.accepted:11,} {counts.slowest_ms:6.1f} ms {len(counts.findings):8}  {refused}"
+            f"{counts.name + ('*' if counts.first else ''):24} {fed}"
+            f" {counts.slowest_ms:6.1f} ms {len(counts.findings):8}  {refused}"
         )
     return "\n".join(lines)

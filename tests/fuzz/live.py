@@ -6,7 +6,8 @@ import asyncio
 import logging
 import re
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -43,6 +44,18 @@ REFUSALS: Final = frozenset(
 
 class Refused(Exception):
     """The node answered with an error that is the caller's, or the network's."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without lines of logs."""
+    logs = logging.getLogger("fastmarket")
+    before = logs.level
+    logs.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logs.setLevel(before)
 
 
 class _Errors(logging.Handler):

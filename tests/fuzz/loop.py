@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -20,8 +21,11 @@ MAX_FINDINGS: Final = 32  # of a target; more are of the same kinds
 MAX_MARKS: Final = 4096  # beyond it, new outcomes are the entry's own figures, not ways through it
 MAX_SLOW_STEPS: Final = 60  # of shrinking what takes long, three times each
 BATCH: Final = 2000  # inputs fed in C before the clock is looked at
+ENTRY_BATCH: Final = 50_000  # likewise, of those fed to the entry alone
 LENGTH_BYTES: Final = 4
-SHAPES_IN_C: Final = frozenset({Shape.BYTES, Shape.PROTOBUF, *WORDS})
+FRAMINGS: Final = {Shape.VARINT_FRAMES: 1, Shape.NOISE: 2, Shape.YAMUX: 12}
+"""As `FastMutator` knows them."""
+SHAPES_IN_C: Final = frozenset({Shape.BYTES, Shape.PROTOBUF, *WORDS, *FRAMINGS})
 
 
 class Last:
@@ -71,6 +75,7 @@ class Loop:
                 words=words_of(target.shape),
                 longest=target.longest,
                 max_kept=MAX_CORPUS,
+                framing=FRAMINGS.get(target.shape, 0),
             )
 
     def run(
@@ -115,24 +120,46 @@ class Loop:
 
     def _feeder(self, fast: ModuleType) -> Callable[[int], None]:
         """Many at a time in C; one that is new, or odd, is fed again here and judged."""
-        target, counts, mutator = self.target, self.counts, self._mutator
-        make = mutator if isinstance(mutator, fast.FastMutator) else mutator.next
-        drive = fast.Drive(target.check, target.faults, target.max_cpu_s, self._marks, self._last.view)
+        target, counts, mutator, quick = self.target, self.counts, self._mutator, self.target.quick
+        is_fast = isinstance(mutator, fast.FastMutator)
+        make = mutator if is_fast else mutator.next
+        drive = fast.Drive(
+            *(target.check, target.faults, target.max_cpu_s),
+            *(self._marks, MAX_MARKS, self._last.view, way, size_mark),
+        )
+        entry = quick if is_fast else None
+        batch = BATCH if entry is None else ENTRY_BATCH
 
         def feed(left: int) -> None:
             alive()
-            sampling.every = False
-            odd = drive.run(make, min(BATCH, left), way, size_mark)
-            accepted, refused = drive.take()
+            sampling.every = entry is not None
+            count = min(batch, left)
+            odd = drive.run(make, count) if entry is None else drive.run_entry(mutator, entry, count)
+            accepted, refused, checked = drive.take()
             counts.accepted += accepted
             counts.refused.update(refused)
             counts.inputs += accepted + sum(refused.values())
+            counts.checked += checked
             if odd is not None:
                 self._feed(odd)
-            elif left > BATCH:
+                self._look_at_entry(odd)
+            elif left > batch:
                 self._feed(mutator.next(), measured=True)
 
         return feed
+
+    def _look_at_entry(self, data: bytes) -> None:
+        """What the entry alone does, which the check may not show: it may feed it otherwise."""
+        if self.target.quick is None:
+            return
+        alone = replace(self.target, check=self.target.quick)
+        ending = judge(alone, data)
+        if ending.kind not in (Kind.ACCEPTED, Kind.REFUSED):
+            how = ending.kind, ending.what
+            self._find(data, *how, lambda less: _ending(alone, less) == how)
+        elif ending.cpu_s > alone.max_cpu_s and is_slow(alone, data):
+            what = f"over {alone.max_cpu_s * 1e3:.0f} ms, alone"
+            self._find(data, Kind.SLOW, what, lambda less: is_slow(alone, less))
 
     def _feed(self, data: bytes, *, measured: bool = False) -> None:
         target, counts = self.target, self.counts
@@ -140,6 +167,7 @@ class Loop:
         sampling.every = True
         ending = judge(target, data)
         counts.inputs += 1
+        counts.checked += 1
         counts.slowest_ms = max(counts.slowest_ms, ending.cpu_s * 1e3)
         if ending.kind is Kind.ACCEPTED:
             counts.accepted += 1
@@ -182,3 +210,8 @@ class Loop:
             self._found[key] = found
             self.counts.findings.append(found)
         self._renew()
+
+
+def _ending(target: Target, data: bytes) -> tuple[Kind, str]:
+    ending = judge(target, data)
+    return ending.kind, ending.what

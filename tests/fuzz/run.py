@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from tests.fuzz import fast
+from tests.fuzz import fast, ledger
 from tests.fuzz.counts import OUT, Counts, save, table
 from tests.fuzz.guided import is_available, read_corpus
 from tests.fuzz.loop import Loop
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = set(wanted) - set(by_name)
     if unknown:
         options.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(by_name)}")
-    targets = [by_name[name] for name in wanted]
+    targets = [by_name[name] for name in wanted if by_name[name].first or not chosen.first]
     if chosen.list:
         print(*(f"{target.name:24} {target.entry}" for target in targets), sep="\n")
         return 0
@@ -44,18 +44,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     guided_s = 0.0 if chosen.inputs or not is_available() else seconds * GUIDED_SHARE
     fast.load()  # once, before all of them want it
     work = Work(inputs, seconds - guided_s, chosen.seed, guided_s)
-    return _report(list(run_all(targets, work, chosen.jobs)))
+    many = list(run_all(targets, work, chosen.jobs))
+    if chosen.record:
+        ledger.record(many, chosen.seed)
+    return _report(many)
 
 
 def _options() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     options.add_argument("--minutes", type=float, default=60.0, help="of all targets together (60)")
     options.add_argument("--inputs", type=int, default=0, help="of each target, instead of a time")
+    options.add_argument("--first", action="store_true", help="those alone that strangers reach first")
     options.add_argument("--target", action="append", default=[], metavar="NAME", help="repeatable")
     options.add_argument("--seed", type=int, default=1, help="of the first input (1)")
     options.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time")
     options.add_argument("--hex", help="feeds this one input, as a finding prints it")
     options.add_argument("--list", action="store_true", help="names of targets, and what they feed")
+    options.add_argument(
+        "--record", action="store_true", help=f"adds the counts to {ledger.LEDGER} and to {ledger.DOC}"
+    )
     options.add_argument("--python", action="store_true", help="without the compiled loop")
     options.add_argument("--alone", help=argparse.SUPPRESS)
     options.add_argument("--seconds", type=float, default=float("inf"), help=argparse.SUPPRESS)

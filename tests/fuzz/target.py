@@ -52,6 +52,9 @@ class Target:
     faults: tuple[type[BaseException], ...]
     """How this entry refuses."""
     shape: Shape
+    quick: Callable[[bytes], object] | None = None
+    """The entry alone, refusing by `faults`: fed in C, by the million. `check` sees the inputs of a sample,
+    the same ones each time."""
     first: bool = False
     """Whether it is one of the ten that strangers reach first, before anything of them is known."""
     after: Callable[[bytes], None] | None = None

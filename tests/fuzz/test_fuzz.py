@@ -216,6 +216,71 @@ def test_a_process_that_dies_is_told_with_its_input(tmp_path: Path, monkeypatch:
     assert [(one.kind, bytes.fromhex(one.hex)) for one in counts.findings] == [("died", b"the last one")]
 
 
+# -- the entry alone
+
+
+def test_a_fault_of_the_entry_alone_is_found(compiled: ModuleType) -> None:
+    """The check feeds it otherwise, and sees nothing; the inputs that no check sees are counted apart."""
+    target = Target(
+        *("planted", "tests.fuzz", lambda: SEEDS, lambda data: None, (Refused,), Shape.BYTES),
+        longest=24,
+        spare_bytes=65536,
+        quick=raises,
+    )
+    counts = Loop(target, SEED, compiled).run(20_000, to_first=True)
+    found = counts.findings[0]
+    assert (found.kind, found.what[:10]) == (Kind.RAISED.value, "IndexError")
+    with pytest.raises(IndexError):
+        raises(bytes.fromhex(found.hex))
+    assert counts.checked < counts.inputs
+
+
+def test_a_sample_of_the_inputs_is_checked_the_same_each_time(compiled: ModuleType) -> None:
+    def run() -> Counts:
+        seen.clear()
+        target = Target(
+            *("planted", "tests.fuzz", lambda: SEEDS, seen.append, (Refused,), Shape.PROTOBUF),
+            longest=200,
+            quick=lambda data: None,
+        )
+        return Loop(target, SEED, compiled).run(40_000)
+
+    seen: list[bytes] = []
+    counts, first = run(), list(seen)
+    assert not counts.findings
+    assert counts.inputs == counts.accepted
+    assert 60 < counts.checked < 1000
+    assert run().checked == counts.checked
+    assert sorted(set(seen)) == sorted(set(first))
+
+
+@pytest.mark.parametrize(
+    ("shape", "framing"), [(Shape.VARINT_FRAMES, 1), (Shape.NOISE, 2), (Shape.YAMUX, 12)]
+)
+def test_frames_are_kept_mostly_whole(compiled: ModuleType, shape: Shape, framing: int) -> None:
+    """Lengths are put right, so that what stands behind them is reached; some lie."""
+    heads = {1: b"\x05", 2: b"\0\x05", 12: bytes(11) + b"\x05"}
+    one = heads[framing] + b"inner"
+    maker = compiled.FastMutator(
+        5, [one * 3], is_message=False, words=[], longest=400, max_kept=4, framing=framing
+    )
+    made = [maker.next() for _ in range(2000)]
+    whole = sum(_is_framed(data, framing) for data in made)
+    assert 400 < whole < 1900
+    assert len(set(made)) > 1000
+
+
+def _is_framed(data: bytes, framing: int) -> bool:
+    at = 0
+    while at + framing <= len(data):
+        head = data[at : at + framing]
+        size = head[0] if framing == 1 else int.from_bytes(head[-4:], "big")
+        if framing == 12 and head[1]:
+            size = 0
+        at += framing + size
+    return at == len(data)
+
+
 # -- parts
 
 

@@ -15,6 +15,7 @@ from tests.fuzz.targets import (
     names,
     network,
     offers,
+    sockets,
     storage,
     streams,
     web,
@@ -35,4 +36,5 @@ TARGETS: tuple[Target, ...] = (
     *fleet.TARGETS,
     *market.TARGETS,
     *web.TARGETS,
+    *sockets.TARGETS,
 )

@@ -197,6 +197,14 @@ def trees() -> list[bytes]:
 # -- CAR
 
 
+def quick_unixfs(data: bytes) -> object:
+    return read_node(Codec.DAG_PB, data)
+
+
+def quick_car(data: bytes) -> object:
+    return CarReader().feed(data)
+
+
 def _cars() -> list[bytes]:
     blocks = Blocks()
     root = blocks.file(bytes(range(100)), chunk=CHUNK)
@@ -241,7 +249,16 @@ def car_in_pieces(data: bytes) -> object:
 
 
 TARGETS: tuple[Target, ...] = (
-    Target("dag-pb", "fastmarket.formats.dag_pb.decode_pb_node", nodes, dag_pb, (PeerFault,), Shape.PROTOBUF),
+    Target(
+        "dag-pb",
+        "fastmarket.formats.dag_pb.decode_pb_node",
+        nodes,
+        dag_pb,
+        (PeerFault,),
+        Shape.PROTOBUF,
+        quick=decode_pb_node,
+        first=True,
+    ),
     Target(
         "unixfs-message",
         "fastmarket.formats.unixfs.message.decode_message",
@@ -249,6 +266,7 @@ TARGETS: tuple[Target, ...] = (
         unixfs_message,
         (PeerFault,),
         Shape.PROTOBUF,
+        quick=decode_message,
     ),
     Target(
         "unixfs-node",
@@ -257,6 +275,7 @@ TARGETS: tuple[Target, ...] = (
         unixfs_node,
         (PeerFault,),
         Shape.PROTOBUF,
+        quick=quick_unixfs,
     ),
     Target(
         "unixfs-shards",
@@ -276,7 +295,15 @@ TARGETS: tuple[Target, ...] = (
         Shape.PROTOBUF,
         spare_bytes=2 << 20,
     ),
-    Target("car", "fastmarket.formats.car.CarReader", _cars, car, (PeerFault,), Shape.VARINT_FRAMES),
+    Target(
+        "car",
+        "fastmarket.formats.car.CarReader",
+        _cars,
+        car,
+        (PeerFault,),
+        Shape.VARINT_FRAMES,
+        quick=quick_car,
+    ),
     Target(
         "car-in-pieces",
         "fastmarket.formats.car.CarReader.feed",

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import struct
+import time
 
+from fastmarket.config import FleetConfig, NodeConfig
 from fastmarket.errors import PeerFault
 from fastmarket.fleet.fields import ServerMessage, mark_row, offer_field, offer_row, read_mark
+from fastmarket.fleet.offers import FleetOffers
 from fastmarket.fleet.view import read_view
+from fastmarket.net.dht_node import DhtNode
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms, Signing, sign_offers
 from fastmarket.offers.wire.verifying import OfferVerifier
+from fastmarket.storage.shared import SharedFields
+from tests.fuzz.live import quiet, run
 from tests.fuzz.target import Shape, Target, round_trips
 from tests.fuzz.values import ED25519
 
@@ -17,10 +23,10 @@ NOW = 1_800_000_000.0
 CONTENT, OTHER = (b"\x12\x20" + bytes([number]) * 32 for number in (1, 2))
 
 
-def _offer(server: int, content: bytes = CONTENT, *, withdrawn: bool = False) -> Offer:
+def _offer(server: int, content: bytes = CONTENT, *, withdrawn: bool = False, at: float = NOW) -> Offer:
     metadata = FileMetadata("192.0.2.1", 9000, 3)
     signing = Signing(OfferTerms(content, b"ann", "ann", metadata), None, withdrawn, 3600.0)
-    (made,) = sign_offers(ED25519[server], [signing], NOW, 0)
+    (made,) = sign_offers(ED25519[server], [signing], at, 0)
     return made
 
 
@@ -62,6 +68,44 @@ def view(data: bytes) -> object:
     return len(seen.offers)
 
 
+class Rows:
+    """A shared store that has these fields, and forgets what it is told to."""
+
+    def __init__(self, fields: dict[bytes, bytes]) -> None:
+        self._fields = fields
+
+    async def get(self, content: bytes, timeout_s: float | None = None) -> SharedFields:
+        return SharedFields(dict(self._fields), 3)
+
+    async def drop(self, content: bytes, fields: list[bytes]) -> None:
+        for field in fields:
+            self._fields.pop(field, None)
+
+
+async def _read(data: bytes) -> int:
+    node = DhtNode(ED25519[4], NodeConfig())
+    rows = Rows({**fields_of(data), _LIVE_FIELD: _LIVE.envelope})
+    offers = FleetOffers(node, rows, FleetConfig())  # type: ignore[arg-type]
+    try:
+        view = await offers.read(CONTENT)
+        await offers.stop(1.0)
+        assert _LIVE in view.offers, "an honest offer is lost"
+        assert all(offer.content == CONTENT for offer in view.offers)
+        return len(view.offers)
+    finally:
+        await node.close()
+
+
+def store_rows(data: bytes) -> object:
+    """The way of a content's rows through a server, which deletes those that have expired."""
+    with quiet():
+        return run(_read(data))
+
+
+_LIVE = _offer(3, at=time.time())
+_LIVE_FIELD = offer_field(_LIVE)
+
+
 def _views() -> list[bytes]:
     rows = [
         *(offer_row(one, NOW) for one in (_offer(0), _offer(1), _offer(2, withdrawn=True), _offer(0, OTHER))),
@@ -95,6 +139,15 @@ TARGETS: tuple[Target, ...] = (
         (),
         Shape.BYTES,
         spare_bytes=1 << 20,
+    ),
+    Target(
+        "store-rows",
+        "fastmarket.fleet.offers.FleetOffers.read",
+        _views,
+        store_rows,
+        (),
+        Shape.BYTES,
+        spare_bytes=2 << 20,
     ),
     Target(
         "fleet-mark",

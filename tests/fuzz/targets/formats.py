@@ -22,7 +22,7 @@ from tests.fuzz.values import ADDR_TEXTS, ADDRS, ED25519, PEERS, content
 from tests.reference import cid as cid_twin
 from tests.reference import tcp_addr as addr_twin
 
-FRAME_LIMIT = 4096
+FRAME_LIMIT = 500
 RSA_CHECK_S = 2.0  # the primes of a private key are tested: an operator's own, read once
 BASES = (
     *("base2", "base16", "base16upper", "base32", "base32upper", "base32pad", "base32padupper", "base32hex"),
@@ -226,6 +226,22 @@ def _cut(data: bytes, size: int) -> list[bytes] | None:
     return found
 
 
+def quick_frames(data: bytes) -> object:
+    return FrameDecoder(FRAME_LIMIT).feed(data)
+
+
+def quick_envelope(data: bytes) -> object:
+    return open_envelope(data, "fuzz", payload_types=(b"/fuzz",))
+
+
+def quick_cid_text(data: bytes) -> object:
+    return cid_kernel.decode_cid(data.decode("latin-1"))
+
+
+def quick_addr_text(data: bytes) -> object:
+    return tcp_addr.addr_from_text(data.decode("latin-1"))
+
+
 def _cid_texts() -> list[bytes]:
     texts = [str(cid) for cid in CIDS]
     texts += [multibase.encode(cid.raw, base) for cid in CIDS[1:] for base in BASES]
@@ -263,6 +279,7 @@ TARGETS: tuple[Target, ...] = (
         (PeerFault,),
         Shape.BYTES,
         first=True,
+        quick=Multiaddr.from_bytes,
     ),
     Target(
         "multiaddr-text",
@@ -279,6 +296,7 @@ TARGETS: tuple[Target, ...] = (
         tcp_addr_text,
         (),
         Shape.TEXT,
+        quick=quick_addr_text,
     ),
     Target(
         "tcp-addr-bytes",
@@ -287,6 +305,8 @@ TARGETS: tuple[Target, ...] = (
         tcp_addr_bytes,
         (),
         Shape.BYTES,
+        quick=tcp_addr.addr_to_text,
+        first=True,
     ),
     Target(
         "cid-bytes",
@@ -295,10 +315,20 @@ TARGETS: tuple[Target, ...] = (
         cid_bytes,
         (PeerFault, CallerFault),
         Shape.BYTES,
+        quick=Cid.from_bytes,
+        first=True,
     ),
     Target("cid-text", f"{_CID}.Cid.from_text", _cid_texts, cid_text_, (CallerFault,), Shape.TEXT),
     Target("file-hash", f"{_CID}.named", _cid_texts, file_hash, (CallerFault,), Shape.TEXT),
-    Target("cid-kernel", f"{_KERNEL}.cid.decode_cid", _cid_texts, cid_kernel_text, (ValueError,), Shape.TEXT),
+    Target(
+        "cid-kernel",
+        f"{_KERNEL}.cid.decode_cid",
+        _cid_texts,
+        cid_kernel_text,
+        (ValueError,),
+        Shape.TEXT,
+        quick=quick_cid_text,
+    ),
     Target(
         "multihash",
         f"{_KERNEL}.cid.check_multihash",
@@ -306,6 +336,7 @@ TARGETS: tuple[Target, ...] = (
         multihash,
         (ValueError,),
         Shape.BYTES,
+        quick=cid_kernel.check_multihash,
     ),
     Target(
         "peer-id-bytes",
@@ -314,6 +345,7 @@ TARGETS: tuple[Target, ...] = (
         peer_id_bytes,
         (PeerFault,),
         Shape.BYTES,
+        quick=PeerId.from_bytes,
     ),
     Target(
         "peer-id-text",
@@ -330,6 +362,7 @@ TARGETS: tuple[Target, ...] = (
         public_key,
         (PeerFault,),
         Shape.PROTOBUF,
+        quick=PublicKey.decode,
     ),
     Target(
         "signature",
@@ -366,6 +399,7 @@ TARGETS: tuple[Target, ...] = (
         envelope,
         (PeerFault,),
         Shape.PROTOBUF,
+        quick=quick_envelope,
     ),
     Target(
         "peer-record",
@@ -375,6 +409,7 @@ TARGETS: tuple[Target, ...] = (
         (PeerFault,),
         Shape.PROTOBUF,
         first=True,
+        quick=decode_peer_record,
     ),
     Target(
         "frames",
@@ -385,5 +420,6 @@ TARGETS: tuple[Target, ...] = (
         Shape.VARINT_FRAMES,
         longest=2 * FRAME_LIMIT,
         first=True,
+        quick=quick_frames,
     ),
 )

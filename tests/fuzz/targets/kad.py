@@ -9,13 +9,13 @@ from typing import Final
 
 from fastmarket.config import KadConfig
 from fastmarket.core import commands as c
-from fastmarket.errors import FastmarketError, PeerFault
+from fastmarket.errors import CallerFault, FastmarketError, PeerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.scope import ip_of
 from fastmarket.kad.lookup.query import Quorum
 from fastmarket.kad.records.record import DEFAULT_RULES, Record, decode_record, encode_record, rule_for
-from fastmarket.kad.records.signed_values import ipns_key, sign_value, signed_key
+from fastmarket.kad.records.signed_values import ipns_key, read_value, sign_value, signed_key
 from fastmarket.kad.wire.messages import (
     Field,
     Kind,
@@ -30,6 +30,7 @@ from fastmarket.kad.wire.messages import (
 from fastmarket.libp2p.peerstore import worth_keeping
 from fastmarket.native import kad_fields
 from fastmarket.native.peer_cache import PeerInfoCache
+from fastmarket.net.public_routing import Superseded, check_latest
 from tests.fuzz.target import Shape, Target, agree, is_sampled
 from tests.fuzz.values import ADDRS, ED25519, INFOS, NOW, PEERS, content, vectors
 from tests.fuzz.world import VALUE_KEY, World, Worlds
@@ -84,6 +85,19 @@ def peer_cache(data: bytes) -> object:
     return read
 
 
+def quick_fields(data: bytes) -> object:
+    return kad_fields.message_fields(data, CONFIG.max_closer_peers, CONFIG.max_provider_peers)
+
+
+def quick_reply(data: bytes) -> object:
+    message = decode_message(data, CONFIG.max_closer_peers, CONFIG.max_provider_peers)
+    return decode_peers(message.closer, CONFIG.max_addrs_per_peer, CONFIG.max_peer_bytes)
+
+
+def quick_cache(data: bytes) -> object:
+    return CACHE.read_all(data, HEAD, TAG, 30, True)
+
+
 def record(data: bytes) -> object:
     read = decode_record(data, 3600.0, NOW)
     back = decode_record(encode_record(read, NOW), 3600.0, NOW)
@@ -98,6 +112,8 @@ class Values:
 
     key: bytes
     values: tuple[bytes, ...]
+    read: Callable[[bytes], object] = bytes
+    """Of a valid one."""
 
     def check(self, data: bytes) -> object:
         """A value that is valid can be compared with a stored one."""
@@ -110,6 +126,7 @@ class Values:
         old = self.values[0]
         assert rule.select(self.key, [data, old]) in (0, 1)
         rule.replaces(self.key, data, old)
+        self.read(data)
         return data
 
     def _compare(self, data: bytes) -> None:
@@ -130,11 +147,19 @@ def _ipns() -> Values:
 
 IPNS: Final = _ipns()
 NAMED: Final = Values(
-    signed_key(ED25519[0].peer_id, "name"), (sign_value(ED25519[0], "name", b"hello", 3, int(NOW) + 5000),)
+    signed_key(ED25519[0].peer_id, "name"),
+    (sign_value(ED25519[0], "name", b"hello", 3, int(NOW) + 5000),),
+    read_value,
 )
 KEYS: Final = Values(
     b"/pk/" + PEERS[5].peer_id.raw, tuple(peer.public_key.encode() for peer in (PEERS[5], *PEERS))
 )
+
+
+def latest_record(data: bytes) -> object:
+    """What a caller puts in place of the record that the network has."""
+    check_latest(IPNS.key, data, IPNS.values[0])
+    return data
 
 
 # -- a whole node
@@ -199,6 +224,11 @@ COMMANDS: Final[dict[str, tuple[Kind, Field, Callable[[], c.Command]]]] = {
         Field.CLOSER_PEERS,
         lambda: c.GetValue(VALUE_KEY, Quorum.MAJORITY, TIMEOUT_S),
     ),
+    "provide": (
+        Kind.ADD_PROVIDER,
+        Field.PROVIDER_PEERS,
+        lambda: c.Provide(content(3), TIMEOUT_S),
+    ),
     "put": (
         Kind.PUT_VALUE,
         Field.CLOSER_PEERS,
@@ -246,6 +276,8 @@ TARGETS: tuple[Target, ...] = (
         message_fields,
         (ValueError,),
         Shape.PROTOBUF,
+        quick=quick_fields,
+        first=True,
     ),
     Target(
         "kad-reply-decoder",
@@ -255,6 +287,7 @@ TARGETS: tuple[Target, ...] = (
         (PeerFault,),
         Shape.PROTOBUF,
         first=True,
+        quick=quick_reply,
     ),
     Target(
         "peer-cache",
@@ -266,6 +299,7 @@ TARGETS: tuple[Target, ...] = (
         peer_cache,
         (),
         Shape.PROTOBUF,
+        quick=quick_cache,
     ),
     Target(
         "kad-record",
@@ -299,6 +333,15 @@ TARGETS: tuple[Target, ...] = (
         KEYS.check,
         (PeerFault,),
         Shape.PROTOBUF,
+    ),
+    Target(
+        "latest-record",
+        "fastmarket.net.public_routing.check_latest",
+        lambda: IPNS.values,
+        latest_record,
+        (CallerFault, Superseded),
+        Shape.PROTOBUF,
+        longest=12 << 10,
     ),
     whole("kad-request", "fastmarket.kad.handlers.Handlers.handle", _requests, _request, first=True),
     *(

@@ -31,8 +31,9 @@ from fastmarket.libp2p.multistream import (
 from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.observed import Report
 from fastmarket.libp2p.tcp.connection import Connection
-from fastmarket.libp2p.tcp.noise import CipherState
+from fastmarket.libp2p.tcp.noise import LENGTH_BYTES, CipherState
 from fastmarket.libp2p.tcp.secure import NoiseStatic, SecureHandshake
+from fastmarket.native.sodium import Aead
 from fastmarket.net.resolver import Resolver
 from tests.fuzz.pair import OURS, THEIRS, pieces
 from tests.fuzz.target import Shape, Target
@@ -62,6 +63,19 @@ def noise_payload(data: bytes) -> object:
     assert dialer.session is not None
     assert dialer.session.remote_peer == PEERS[1].peer_id, "another peer's identity is believed"
     return dialer.session.early_muxer
+
+
+class QuickPayload:
+    """The payload alone, which came with the key of an honest peer."""
+
+    def __init__(self) -> None:
+        self._end = SecureHandshake(STATICS[0], initiator=True, entropy=_entropy())
+        self._end._handshake.remote_static = STATICS[1].private.public
+
+    def __call__(self, data: bytes) -> object:
+        key, is_early = self._end._authenticate(data)
+        assert key.peer_id == PEERS[1].peer_id, "another peer's identity is believed"
+        return is_early
 
 
 def noise_handshake(data: bytes) -> object:
@@ -181,7 +195,49 @@ def _token_seeds() -> list[bytes]:
     ]
 
 
+class QuickUpgrade:
+    """A connection of one role, with the first bytes of a stranger."""
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+
+    def __call__(self, data: bytes) -> object:
+        end = Connection(OURS, self._role, now=NOW)
+        end.receive_data(data, NOW)
+        assert end.state is not ConnectionState.OPEN, "an upgrade without the peer's key"
+        return None
+
+
+QUICK_CIPHER: Final = Aead(bytes(32))
+
+
+def quick_frames(data: bytes) -> object:
+    """Each at the place of the first one."""
+    at = 0
+    while len(data) - at > LENGTH_BYTES:
+        start, end = (
+            at + LENGTH_BYTES,
+            at + LENGTH_BYTES + int.from_bytes(data[at : at + LENGTH_BYTES], "big"),
+        )
+        if end > len(data):
+            break
+        if QUICK_CIPHER.decrypt_part(0, data, start, end) is None:
+            raise PeerFault("message does not decrypt")
+        at = end
+    return at
+
+
+def quick_multistream(data: bytes) -> object:
+    return ListenerNegotiation(SUPPORTED, max_proposals=8).receive(data)
+
+
 # -- what describes a peer
+
+
+def quick_identify(data: bytes) -> object:
+    collector = IdentifyCollector()
+    collector.feed(frame(data))
+    return collector.finish()
 
 
 def _infos() -> list[bytes]:
@@ -284,6 +340,7 @@ TARGETS: tuple[Target, ...] = (
         (PeerFault,),
         Shape.PROTOBUF,
         first=True,
+        quick=QuickPayload(),
     ),
     Target(
         "noise-handshake",
@@ -301,6 +358,8 @@ TARGETS: tuple[Target, ...] = (
         (PeerFault,),
         Shape.NOISE,
         longest=LARGEST_FRAME,
+        quick=quick_frames,
+        first=True,
     ),
     Target(
         "upgrade",
@@ -310,6 +369,7 @@ TARGETS: tuple[Target, ...] = (
         (PeerFault,),
         Shape.BYTES,
         first=True,
+        quick=QuickUpgrade(Role.LISTENER),
     ),
     Target(
         "multistream",
@@ -319,6 +379,7 @@ TARGETS: tuple[Target, ...] = (
         (PeerFault,),
         Shape.VARINT_FRAMES,
         first=True,
+        quick=quick_multistream,
     ),
     Target(
         "identify",
@@ -328,6 +389,7 @@ TARGETS: tuple[Target, ...] = (
         (PeerFault,),
         Shape.PROTOBUF,
         first=True,
+        quick=quick_identify,
     ),
     whole("identify-node", "fastmarket.core.node.NodeCore.handle_peer", _infos, _identified),
     Target(

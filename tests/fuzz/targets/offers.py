@@ -9,11 +9,12 @@ from google.protobuf.message import DecodeError
 
 from fastmarket.config import KadConfig, OfferConfig
 from fastmarket.core import commands as c
-from fastmarket.errors import FastmarketError, PeerFault
+from fastmarket.errors import CallerFault, FastmarketError, PeerFault
 from fastmarket.kad.wire.messages import Field, Kind, encode_peer, encode_reply
 from fastmarket.native import batch as batch_kernel
 from fastmarket.native import merkle
 from fastmarket.native.batch import SignedBatch
+from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.model.refusals import OfferRefused, Refusal
 from fastmarket.offers.wire.messages import (
@@ -27,9 +28,9 @@ from fastmarket.offers.wire.messages import (
     encode_found,
     encode_store,
 )
-from fastmarket.offers.wire.verifying import OfferReader, OfferVerifier, read_offer
+from fastmarket.offers.wire.verifying import OfferReader, OfferVerifier, open_offer, read_offer
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
-from tests.fuzz.target import Shape, Target, agree, is_sampled
+from tests.fuzz.target import Shape, Target, agree, is_sampled, round_trips
 from tests.fuzz.targets.kad import whole
 from tests.fuzz.values import ED25519, INFOS, NOW, batches, content, of_batches, singles, terms, whole_batches
 from tests.fuzz.world import World
@@ -87,6 +88,22 @@ def merkle_path(data: bytes) -> object:
     return root
 
 
+def quick_path(data: bytes) -> object:
+    return merkle.merkle_root(b"leaf", 3, 16, data)
+
+
+def quick_offer(data: bytes) -> object:
+    return _HONEST.quick(data)
+
+
+def quick_request(data: bytes) -> object:
+    return decode_request(data, CONFIG.max_offers_per_store)
+
+
+def quick_find_reply(data: bytes) -> object:
+    return decode_find_reply(data, CONFIG.find_limit, KAD)
+
+
 def whole_batch(data: bytes) -> object:
     """Taken apart as by the twin; each of its offers travels by itself, to the same root."""
     if not is_sampled(data):
@@ -127,6 +144,7 @@ class Verifying:
         offer = self.verifier.open(data, NOW)
         assert offer.body in self._honest, "a forged offer is accepted"
         assert offer.envelope == data
+        assert open_offer(data, NOW).body == offer.body
         again = read_offer(data)
         assert (again.body, again.metadata, again.key) == (offer.body, offer.metadata, offer.key)
         return offer.body
@@ -156,6 +174,10 @@ class Lazily:
 
     def open_whole(self, data: bytes) -> object:
         return self._verifying.open_whole(data)
+
+    def quick(self, data: bytes) -> object:
+        """Nothing but opened."""
+        return self._verifying.verifier.open(data, NOW)
 
     @property
     def _verifying(self) -> Verifying:
@@ -215,6 +237,28 @@ def store_reply(data: bytes) -> object:
     return read.acks
 
 
+def metadata(data: bytes) -> object:
+    """What describes a file, as it stands in an offer."""
+    return round_trips(FileMetadata.from_bytes(data), lambda value: FileMetadata.from_bytes(value.to_bytes()))
+
+
+def metadata_json(data: bytes) -> object:
+    """And as a caller writes it."""
+    return round_trips(FileMetadata.from_json(data), lambda value: FileMetadata.from_json(value.to_json()))
+
+
+DESCRIBED: Final = (
+    FileMetadata("192.0.2.7", 4000, 5),
+    FileMetadata("2001:db8::1", 1, 2**31, size=2**40, name="a b", url="https://a.example/x"),
+)
+ODD_JSON: Final = (
+    b'{"ip": 1, "port": "x", "price_per_mb": []}',
+    b'{"ip": "192.0.2.1", "port": 1e3, "price_per_mb": true, "size": -1, "name": {}, "ways": null, "url": 5}',
+    b'{"ip": "\\ud800", "port": 18446744073709551616, "price_per_mb": NaN}',
+    b"[" * 500,
+)
+
+
 def _request(world: World, data: bytes) -> object:
     """What the node replies, its peers can read."""
     reply = world.request(world.node.config.offers.protocol, data)
@@ -243,7 +287,15 @@ _WIRE = "fastmarket.offers.wire"
 _NATIVE = "fastmarket.native"
 
 TARGETS: tuple[Target, ...] = (
-    Target("offer-body", f"{_NATIVE}.merkle.plain_body", _bodies, body, (DecodeError,), Shape.PROTOBUF),
+    Target(
+        "offer-body",
+        f"{_NATIVE}.merkle.plain_body",
+        _bodies,
+        body,
+        (DecodeError,),
+        Shape.PROTOBUF,
+        quick=merkle.plain_body,
+    ),
     Target(
         "batched-offer",
         f"{_NATIVE}.merkle.split_batched",
@@ -251,6 +303,8 @@ TARGETS: tuple[Target, ...] = (
         batched,
         (ValueError,),
         Shape.PROTOBUF,
+        quick=merkle.split_batched,
+        first=True,
     ),
     Target(
         "merkle-path",
@@ -259,6 +313,7 @@ TARGETS: tuple[Target, ...] = (
         merkle_path,
         (),
         Shape.BYTES,
+        quick=quick_path,
     ),
     Target(
         "whole-batch",
@@ -268,6 +323,8 @@ TARGETS: tuple[Target, ...] = (
         (ValueError,),
         Shape.PROTOBUF,
         longest=8192,
+        quick=SignedBatch,
+        first=True,
     ),
     Target(
         "offer-open",
@@ -277,6 +334,7 @@ TARGETS: tuple[Target, ...] = (
         (FastmarketError,),
         Shape.PROTOBUF,
         first=True,
+        quick=quick_offer,
     ),
     Target(
         "whole-batch-open",
@@ -296,6 +354,7 @@ TARGETS: tuple[Target, ...] = (
         Shape.PROTOBUF,
         longest=8192,
         first=True,
+        quick=quick_request,
     ),
     Target(
         "offer-find-decoder",
@@ -304,6 +363,7 @@ TARGETS: tuple[Target, ...] = (
         find_reply,
         (PeerFault,),
         Shape.PROTOBUF,
+        quick=quick_find_reply,
     ),
     Target(
         "offer-acks-decoder",
@@ -312,6 +372,23 @@ TARGETS: tuple[Target, ...] = (
         store_reply,
         (PeerFault,),
         Shape.PROTOBUF,
+        quick=decode_store_reply,
+    ),
+    Target(
+        "file-metadata",
+        "fastmarket.offers.model.metadata.FileMetadata.from_bytes",
+        lambda: [one.to_bytes() for one in DESCRIBED],
+        metadata,
+        (PeerFault,),
+        Shape.PROTOBUF,
+    ),
+    Target(
+        "file-metadata-json",
+        "fastmarket.offers.model.metadata.FileMetadata.from_json",
+        lambda: [*(one.to_json().encode() for one in DESCRIBED), *ODD_JSON],
+        metadata_json,
+        (CallerFault,),
+        Shape.JSON,
     ),
     whole("offer-request", "fastmarket.offers.protocol.OfferProtocol.answer", _requests, _request),
     whole(

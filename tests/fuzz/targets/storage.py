@@ -3,7 +3,6 @@ A start ends in a fault that names the file, or goes on with all that can be rea
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 import time
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from fastmarket.config import FetchConfig, NodeConfig
 from fastmarket.content import database as content_database
@@ -34,7 +33,7 @@ from fastmarket.storage.database import BatchRow, BatchWrites, OfferDatabase, Re
 from fastmarket.storage.unwritten import short_key
 from tests.content.shop import shop
 from tests.fuzz.damage import Bytes, Damaged, seeds
-from tests.fuzz.live import run
+from tests.fuzz.live import quiet, run
 from tests.fuzz.target import Shape, Target
 from tests.fuzz.values import ADDRS, ED25519
 
@@ -59,20 +58,14 @@ CONTENT_TABLES = {
     "imports": ("file", "path", "profile", "stamp"),
     "dropped": ("owner", "digest"),
 }
-_LOGS = logging.getLogger("fastmarket")
 
 
 @contextmanager
 def home() -> Iterator[Path]:
     """A directory in memory, and no lines of logs."""
-    before = _LOGS.level
-    _LOGS.setLevel(logging.CRITICAL + 1)
     shm = Path("/dev/shm")
-    try:
-        with tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as name:
-            yield Path(name)
-    finally:
-        _LOGS.setLevel(before)
+    with quiet(), tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None) as name:
+        yield Path(name)
 
 
 # -- offers.db
@@ -313,6 +306,35 @@ def key_file(data: bytes) -> object:
     return found
 
 
+SECRET: Final = "word"
+CHEAP: Final = {"iteration_count": 2, "block_size": 1, "parallelization": 1, "salt_size": 8}
+PROTECTIONS: Final = (
+    "PBKDF2WithHMAC-SHA1AndDES-EDE3-CBC",
+    "PBKDF2WithHMAC-SHA512AndAES256-CBC",
+    "scryptAndAES256-CBC",
+    "scryptAndAES128-GCM",
+)
+
+
+def sealed_key(data: bytes) -> object:
+    """What an owner brings, closed with a passphrase: PEM, or the DER that it stands for."""
+    pem = data if data.startswith(b"-----") else keys._pem(data, keys._ENCRYPTED_PKCS8)
+    return keys.import_identity(pem, SECRET).peer_id
+
+
+def _sealed_keys() -> list[bytes]:
+    from Crypto.IO import PEM, PKCS8
+
+    inner = ED25519[0].to_pkcs8()
+    oid, key, _ = PKCS8.unwrap(inner)
+    sealed = [
+        PKCS8.wrap(key, oid, SECRET.encode(), protection, CHEAP, key_params=None)
+        for protection in PROTECTIONS
+    ]
+    old = PEM.encode(inner, "PRIVATE KEY", SECRET.encode())
+    return [*sealed, keys.export_identity(ED25519[0], SECRET), old.encode()]
+
+
 def _keys() -> list[bytes]:
     found = [keys.export_identity(one) for one in ED25519[:2]]
     empty = b"-----BEGIN EC PRIVATE KEY-----\n-----END EC PRIVATE KEY-----\n"
@@ -366,5 +388,15 @@ TARGETS: tuple[Target, ...] = (
         (NodeFault,),
         Shape.BYTES,
         spare_bytes=1 << 20,
+    ),
+    Target(
+        "sealed-key",
+        "fastmarket.storage.keys.import_identity",
+        _sealed_keys,
+        sealed_key,
+        (CallerFault,),
+        Shape.BYTES,
+        spare_bytes=40 << 20,
+        max_cpu_s=1.0,
     ),
 )

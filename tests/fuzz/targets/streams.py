@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from struct import pack
 from typing import Any, Final
@@ -10,7 +11,7 @@ from unittest.mock import patch
 from fastmarket.errors import PeerFault
 from fastmarket.formats.choice import Choice
 from fastmarket.formats.remote_peer import RemotePeer
-from fastmarket.formats.varint import frame
+from fastmarket.formats.varint import frame, try_uvarint
 from fastmarket.libp2p.events import ResponderFailed
 from fastmarket.libp2p.identify import (
     IDENTIFY_PROTOCOL,
@@ -22,6 +23,7 @@ from fastmarket.libp2p.multistream import (
     HEADER,
     encode_token,
 )
+from fastmarket.libp2p.mux_stream import INITIAL_WINDOW_BYTES, MuxStream
 from fastmarket.libp2p.muxed import ConnectionState, Role
 from fastmarket.libp2p.outcomes import Reply
 from fastmarket.libp2p.ping import PING_PROTOCOL, PingExchange, PingResponder
@@ -30,7 +32,8 @@ from fastmarket.libp2p.tcp import yamux
 from fastmarket.libp2p.tcp.connection import Connection
 from fastmarket.libp2p.tcp.noise import CipherState
 from fastmarket.libp2p.tcp.session import Session
-from tests.fuzz.pair import EVENTS, OURS, RPC, THEIRS, Pair, pieces
+from fastmarket.native.frames import PIECE_BYTES, Served, receive_frames
+from tests.fuzz.pair import CONFIG, EVENTS, MAX_REQUEST, OURS, RPC, THEIRS, Pair, pieces
 from tests.fuzz.target import Shape, Target, is_sampled
 from tests.fuzz.values import ADDRS, ED25519, NOW
 from tests.reference import frames as frames_twin
@@ -200,6 +203,149 @@ def streams(data: bytes) -> object:
             assert plain.seen == emitted.seen, f"kernel {emitted.seen!r:.300} is not twin {plain.seen!r:.300}"
 
 
+class Plain:
+    """An owner and a sink that take everything; each stream counts its bytes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def accept(self, stream: MuxStream, now: float) -> Plain:
+        return Plain()
+
+    def relieve(self) -> bool:
+        return True
+
+    def on_pong(self, value: int, now: float) -> None: ...
+
+    def on_go_away(self, code: int, now: float) -> None: ...
+
+    def received(self, data: bytes, now: float) -> int:
+        self.bytes += len(data)
+        return len(data)
+
+    def ended(self, now: float) -> None: ...
+
+    def lost(self, reason: str, now: float) -> None: ...
+
+    def drained(self, now: float) -> None: ...
+
+    def gone(self) -> None: ...
+
+
+PLAIN_OWNER: Final = Plain()
+
+
+def quick_yamux(data: bytes) -> object:
+    mux = yamux.Yamux(CONFIG, PLAIN_OWNER, dialer=False)
+    mux.receive(data, NOW)
+    assert len(mux.streams) <= CONFIG.max_inbound_streams
+    return mux.rest
+
+
+class Serving(Served):
+    """Answers whole requests: the twin's loop hands them to `received`, the compiled one answers itself."""
+
+    def __init__(self, mux: yamux.Yamux, stream: MuxStream) -> None:
+        self._mux, self._stream = mux, stream
+        self.handle, self.connection, self.channels = self._handle, None, self
+        self.held, self.limit, self.failed = bytearray(), MAX_REQUEST, self._failed
+        self.requests: list[bytes] = []
+        self.bytes = 0
+
+    def _handle(self, connection: object, request: bytes, now: float) -> bytes | None:
+        self.requests.append(request)
+        return request * (600 if request[0] == 3 else 1) if request[0] else None
+
+    def _failed(self, error: BaseException) -> None:
+        raise AssertionError("a handler failed") from error
+
+    def received(self, data: bytes, now: float) -> int:
+        """As the compiled loop does it, where it leaves nothing to do."""
+        request = None if self._stream.outbox or self._mux.blocked_bytes else _whole(data)
+        if request is None:
+            self.bytes += len(data)
+        elif (reply := self._handle(None, request, now)) is not None:
+            framed = frame(reply)
+            if not frames_twin.write_frame(self._mux.out, self._stream, framed):
+                self._mux.write(self._stream, framed)
+        return len(data)
+
+
+def _whole(data: bytes) -> bytes | None:
+    """The request that fills a frame."""
+    try:
+        head = try_uvarint(data)
+    except PeerFault:
+        return None
+    if head is None or not 3 <= len(data) <= PIECE_BYTES or head[0] != len(data) - head[1]:
+        return None
+    return data[head[1] :] if len(data) - head[1] <= MAX_REQUEST else None
+
+
+class Frames:
+    """A muxer with two streams: one whose requests are answered, and one that takes bytes."""
+
+    def __init__(self) -> None:
+        self.mux = mux = yamux.Yamux(CONFIG, PLAIN_OWNER, dialer=False)
+        self.served, self.plain = MuxStream(1, inbound=True), MuxStream(3, inbound=True)
+        self.serving, self.taking = Serving(mux, self.served), Plain()
+        self.served.sink, self.plain.sink = self.serving, self.taking
+        mux.streams.update({1: self.served, 3: self.plain})
+
+    def play(self, receive: Callable[..., int], data: bytes) -> object:
+        """Whatever came of it."""
+        at = receive(self.mux, data, 0, NOW, CONFIG.max_unsent_bytes)
+        windows = [
+            (one.send_window, one.recv_window, one.credit, bytes(one.outbox))
+            for one in (self.served, self.plain)
+        ]
+        seen = self.serving.requests, self.serving.bytes, self.taking.bytes
+        return at, bytes(self.mux.out), windows, seen, self.mux.blocked_bytes
+
+    def renew(self) -> None:
+        """As if nothing had come."""
+        for stream in (self.served, self.plain):
+            stream.send_window = stream.recv_window = INITIAL_WINDOW_BYTES
+            stream.credit = 0
+            stream.outbox.clear()
+        self.mux.out.clear()
+        self.mux.blocked_bytes = 0
+        self.serving.requests.clear()
+
+
+def frame_loop(data: bytes) -> object:
+    """The compiled loop and its twin take the same frames, and answer the same."""
+    kernel = Frames().play(receive_frames, data)
+    assert kernel == Frames().play(frames_twin.receive_frames, data), "kernel and twin differ"
+    if kernel[0] == 0:
+        raise PeerFault("left to the careful reader")
+    return kernel[0]
+
+
+class QuickFrames:
+    """One muxer for all."""
+
+    def __init__(self) -> None:
+        self._frames = Frames()
+
+    def __call__(self, data: bytes) -> object:
+        at = receive_frames(self._frames.mux, data, 0, NOW, CONFIG.max_unsent_bytes)
+        assert 0 <= at <= len(data), "behind the end"
+        if at:
+            self._frames.renew()
+        return at
+
+
+def _request_frames() -> list[bytes]:
+    request = frame(b"\x04a request")
+    return [
+        _data(0, 1, request) + _data(0, 3, bytes(300)) + _data(0, 1, frame(b"\x03ab")),
+        b"".join(_data(0, number, request) for number in (1, 3, 1, 1, 3)),
+        _data(0, 1, frame(bytes(600))) * 3 + _data(4, 1, b""),
+        _data(0, 1, request[:4]) + _data(0, 1, request[4:]) + _yamux(1, 0, 1, 99),
+    ]
+
+
 def ping(data: bytes) -> object:
     """Echoed, whole blocks only; and a reply to ours is checked."""
     for size in (0, 1, 31):
@@ -223,6 +369,18 @@ TARGETS: tuple[Target, ...] = (
         (PeerFault,),
         Shape.YAMUX,
         spare_bytes=2 << 20,
+        first=True,
+        quick=quick_yamux,
+    ),
+    Target(
+        "yamux-frames",
+        "fastmarket.native.frames.receive_frames",
+        _request_frames,
+        frame_loop,
+        (PeerFault,),
+        Shape.YAMUX,
+        spare_bytes=2 << 20,
+        quick=QuickFrames(),
         first=True,
     ),
     Target(
