@@ -202,6 +202,30 @@ def test_who_is_asked_by_another_lookup_is_not_asked_again() -> None:
     assert other.awaited_count == 0  # what others wait for says nothing
 
 
+@pytest.mark.parametrize(("placed", "beyond"), [(6, 0), (7, 4), (11, 4)])
+def test_ids_of_a_crowd_are_a_surplus_though_they_do_not_count(placed: int, beyond: int) -> None:
+    """Of four blocks, within reach of the target: of each one counts, which makes k. Others lie beyond."""
+    ids = [PeerId(b"\x12\x20" + bytes([n]) * 32) for n in range(1, 40)]
+    peers = sorted(map(PeerInfo, ids), key=lambda peer: distance(peer.peer_id.key, LOCAL))
+    blocks = {peer.peer_id: bytes([1, at % 4]) for at, peer in enumerate(peers[:placed])}
+    config = replace(CONFIG, shortlist_size=len(ids))
+    lookup = Candidates(LOCAL, LOCAL, config, STATE_TABLE, lambda peer: blocks.get(peer.peer_id))
+    lookup.reach = distance(peers[placed - 1].peer_id.key, LOCAL)
+    lookup.add(peers, 1)
+    asked: list[PeerInfo] = []
+    while True:
+        lookup.begin(START, len(asked), None)
+        candidate = lookup.next_to_query()
+        if candidate is None:
+            break
+        lookup.query(candidate, START, True, 0.5, 1.0)
+        lookup.free_slot(candidate)
+        candidate.answer("/a", START)
+        asked.append(candidate.peer)
+    assert asked == [*peers[:4], *peers[placed : placed + beyond]]
+    assert [one.peer for one in lookup.storers()] == asked
+
+
 def test_a_peer_of_which_the_connection_ended_is_not_vouched_for() -> None:
     peers = [PeerInfo(PeerId(b"\x12\x20" + bytes([n]) * 32)) for n in range(1, 4)]
     config = replace(CONFIG, min_queried=0)

@@ -18,9 +18,10 @@ SURPLUS = 1.5
 class Closest:
     """Counts peers off in the order of their distance. `wants` a peer, then `take` it if it is there."""
 
-    def __init__(self, k: int, most: int) -> None:
+    def __init__(self, k: int, most: int, met: int = 0) -> None:
         self._k = k
         self._most = most
+        self._met = met
         self._near = 0
         self._diverse = 0
         self._inside = 0
@@ -32,7 +33,7 @@ class Closest:
 
     @property
     def is_surplus(self) -> bool:
-        return self._inside > SURPLUS * self._k
+        return self._met > SURPLUS * self._k
 
     @property
     def is_crowded(self) -> bool:
@@ -200,10 +201,10 @@ class Candidates:
     def walk(
         self, now: float, asked: int, slow_hold_s: float | None, ask_now: Callable[[Candidate], None]
     ) -> None:
-        config, chosen = self._config, Closest(self._config.k, self._config.max_group_in_bucket)
+        config, within = self._config, sum(map(self._is_within, self._listed))
+        chosen = Closest(config.k, config.max_group_in_bucket, within)
         counted, answered, waited = 0, 0, 0
         self.is_open, self.is_cut, self.held_until = False, False, None
-        within = sum(map(self._is_within, self._listed))
         for at, candidate in enumerate(self._listed):
             group = self._block_of(candidate.peer)
             if not chosen.wants(group, at < within):
@@ -265,7 +266,8 @@ class Candidates:
         return [(one.peer, one.protocol) for one in islice(there, self._config.k)]
 
     def chosen(self, answered: bool) -> list[Candidate]:
-        chosen, found = Closest(self._config.k, self._config.max_group_in_bucket), []
+        within, found = sum(map(self._is_within, self._listed)), []
+        chosen = Closest(self._config.k, self._config.max_group_in_bucket, within)
         for candidate in self._listed:
             if not (candidate.rule.is_found if answered else candidate.rule.is_present):
                 continue

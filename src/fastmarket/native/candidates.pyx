@@ -54,7 +54,8 @@ cdef enum:
     _UNKNOWN_BLOCK = -2  # not looked for so far
     _FIRST_MET = 128     # room for peers heard of at first, a power of two
     # More than 3/2 k within reach, where k are expected: by chance around one key in eighty. Ids may have been placed
-    # there, and the peers beyond name those that they hide
+    # there, and the peers beyond name those that they hide. Those of a crowd that do not count are some of them: 200
+    # ids of 12 address blocks are 24 that count
     _SURPLUS_HALVES = 3
 
 cdef tuple _COLUMNS = (
@@ -254,7 +255,7 @@ cdef class LivenessShortcut:
 cdef class Closest:
     """Counts peers off in the order of their distance. `wants` a peer, then `take` it if it is there."""
 
-    cdef Py_ssize_t _k, _most, _near, _diverse, _inside, _blocks, _room
+    cdef Py_ssize_t _k, _most, _near, _diverse, _inside, _met, _blocks, _room
     cdef int64_t *_block
     cdef Py_ssize_t *_held
 
@@ -266,8 +267,10 @@ cdef class Closest:
         free(self._block)
         free(self._held)
 
-    cdef void _start(self) noexcept:
+    cdef void _start(self, Py_ssize_t met) noexcept:
+        """`met`: how many of the peers that follow are within reach, whether they count or not."""
         self._near = self._diverse = self._inside = self._blocks = 0
+        self._met = met
 
     cdef Py_ssize_t _find(self, int64_t block) noexcept:
         cdef Py_ssize_t at
@@ -278,9 +281,11 @@ cdef class Closest:
 
     cdef bint _sated(self) noexcept:
         """Enough of no crowd; and where far more are within reach than are expected there, as many beyond it."""
-        return self._diverse >= self._k and (
-            2 * self._inside <= _SURPLUS_HALVES * self._k or self._near - self._inside >= self._k
-        )
+        return self._diverse >= self._k and not (self._is_surplus() and self._near - self._inside < self._k)
+
+    cdef inline bint _is_surplus(self) noexcept:
+        """Far more are within reach than are expected there."""
+        return 2 * self._met > _SURPLUS_HALVES * self._k
 
     cdef bint _wants(self, int64_t block, bint within) noexcept:
         """Of which the block is looked at only beyond the nearest k; `within`: it is where all count."""
@@ -637,7 +642,7 @@ cdef class Candidates:
         self.is_open = self.is_cut = False
         self._returned = None
         self._within = self._count_within()
-        self._chosen._start()
+        self._chosen._start(self._within)
 
     @property
     def held_until(self):
@@ -733,7 +738,7 @@ cdef class Candidates:
             return self._is_done() or (
                 self._answered >= self._beta and not self.is_open
                 and chosen._near == chosen._diverse and self._at + 1 >= self._within
-                and 2 * chosen._inside <= _SURPLUS_HALVES * self._k
+                and not chosen._is_surplus()
             )
         return False
 
@@ -766,7 +771,14 @@ cdef class Candidates:
         cdef list found = [], given = self._listed if candidates is None else candidates
         cdef Closest chosen = Closest(self._k, self._chosen._most)
         cdef Candidate candidate
+        cdef Py_ssize_t met = 0
         cdef bint within = self._has_reach
+        if within:
+            for one in given:
+                if not self._is_within(<Candidate?> one):
+                    break
+                met += 1
+        chosen._start(met)
         for one in given:
             candidate = <Candidate?> one
             if within:
