@@ -159,7 +159,12 @@ class OfferProtocol:
         self._identity = identity
         self._engine = engine
         self.handovers = Handovers(
-            self.config, engine.config.k, identity.peer_id, self.store, engine.nearest_ids
+            self.config,
+            engine.config.k,
+            identity.peer_id,
+            self.store,
+            engine.nearest_ids,
+            lambda: region_distance(engine.config, engine.knowledge.size),
         )
         self._reading = Reading(self.config, engine.config, self.verifier, self.refusals, trace)
         self._trace = trace

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from fastmarket.config import KadConfig, OfferConfig
+from fastmarket.formats.identity import PeerId
+from fastmarket.formats.kad_key import kad_key
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.native.sha256 import sha256
+from fastmarket.offers.announce.handover import Handovers
 from fastmarket.offers.model.offer import sign_offer
+from fastmarket.offers.store.offer_store import OfferStore
+from fastmarket.offers.store.store_index import PREFIX_BITS, StoreIndex
 from tests.virtual import START, State, VirtualNetwork, VirtualNode, identity, terms
 
 # The store of one node belongs to others: no holder of its own announces anything here.
@@ -113,6 +120,47 @@ def test_only_what_lies_near_it_is_given_and_only_by_the_closest() -> None:
     assert {offer.content for offer in new.offers.store} == wanted
     assert 0 < len(wanted) < 200
     assert brought == len(wanted)  # nobody brought what another had brought
+
+
+@pytest.mark.parametrize("in_region", [True, False])
+def test_who_is_in_the_region_of_a_key_is_given_its_offers_though_k_are_closer(in_region: bool) -> None:
+    config = OfferConfig()
+    store, target = OfferStore(config), kad_key(content(0))
+    store.add(sign_offer(PROVIDER, terms(0, content=content(0)), START), START)
+
+    def distance(peer_id: PeerId) -> int:
+        return int.from_bytes(peer_id.key, "big") ^ int.from_bytes(target, "big")
+
+    ids = sorted((identity(number).peer_id for number in range(20)), key=distance)
+    newcomer = ids[10]
+    handovers = Handovers(
+        config,
+        4,
+        ids[0],
+        store,
+        lambda key, count: ids[1 : 1 + count],
+        lambda: distance(newcomer) - (not in_region),
+    )
+    handovers.on_newcomer(PeerInfo(newcomer), {config.protocol}, START)
+    due = handovers.next_timer()
+    assert due is not None
+    given = handovers.take(due)
+    assert (given is not None) == in_region
+    if given is not None:
+        assert [offer.content for offer in given[1]] == [content(0)]
+
+
+@pytest.mark.parametrize("held", [3, 3000])
+def test_only_parts_of_the_key_space_with_contents_are_searched(held: int) -> None:
+    index, contents = StoreIndex(), [content(number) for number in range(held)]
+    index.add_many(contents)
+    for among in (range(1 << PREFIX_BITS), range(1024, 2048), range(7)):
+        assert index.prefixes(among) == [prefix for prefix in among if index.with_prefix(prefix)]
+    found = [one for prefix in index.prefixes(range(1 << PREFIX_BITS)) for one in index.with_prefix(prefix)]
+    assert sorted(found) == sorted(contents)
+    for one in contents:
+        index.discard(one)
+    assert index.prefixes(range(1 << PREFIX_BITS)) == []
 
 
 def test_peers_that_know_no_offers_get_none() -> None:

@@ -19,6 +19,7 @@ from fastmarket.formats.kad_key import KadKey, kad_key
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.events import SendRequest
 from fastmarket.kad.jobs import Job
+from fastmarket.kad.lookup.network_size import KEY_BITS
 from fastmarket.native.candidates import Answered
 from fastmarket.offers.announce.coverage import PLACE_BITS, place
 from fastmarket.offers.announce.delivery import Deliveries
@@ -81,7 +82,7 @@ class _Newcomer:
     peer: PeerInfo
     came: float
     due: float
-    prefixes: list[int] | None = None  # parts of the key space that are still to be searched
+    prefixes: list[int] | None = None  # parts of the key space with contents that are still to be searched
     contents: list[bytes] = field(default_factory=list)  # of the current prefix
     handed_count: int = 0
 
@@ -96,6 +97,7 @@ class Handovers:
         "_local",
         "_newcomers",
         "_not_before",
+        "_reach",
         "_store",
         "_under_way",
         "acknowledged_count",
@@ -103,9 +105,17 @@ class Handovers:
     )
 
     def __init__(
-        self, config: OfferConfig, k: int, local: PeerId, store: OfferStore, closest: Closest
+        self,
+        config: OfferConfig,
+        k: int,
+        local: PeerId,
+        store: OfferStore,
+        closest: Closest,
+        reach: Callable[[], int],
     ) -> None:
+        """`reach()`: the distance from a key within which all peers hold its offers (`kad.lookup.region`)."""
         self._config = config
+        self._reach = reach
         self._k = k
         self._local = local
         self._store = store
@@ -182,25 +192,22 @@ class Handovers:
         return offers
 
     def _ours_to_give(self, key: KadKey, newcomer: PeerId) -> bool:
-        """Whether the newcomer is among the k closest to the key, and we among the few that hand over."""
+        """Whether the newcomer is among the k closest to the key, or in its region, and we among the few that
+        hand over."""
         target = int.from_bytes(key, "big")
-
-        def distance(peer_id: PeerId) -> int:
-            return int.from_bytes(peer_id.key, "big") ^ target
-
-        others = [one for one in self._closest(key, self._k + 1) if one != newcomer]
-        its, ours = distance(newcomer), distance(self._local)
-        nearer = [distance(one) for one in others]
-        if sum(one < its for one in nearer) + (ours < its) >= self._k:
+        its, ours = (int.from_bytes(one.key, "big") ^ target for one in (newcomer, self._local))
+        nearer = [int.from_bytes(one.key, "big") ^ target for one in self._closest(key, self._k + 1)]
+        if its > self._reach() and sum(one < its for one in nearer) + (ours < its) >= self._k:
             return False
-        return sum(one < ours for one in nearer) < self._config.handover_givers
+        return sum(one < ours and one != its for one in nearer) < self._config.handover_givers
 
     def _prefixes(self, key: KadKey) -> list[int]:
-        """The parts of the key space, around the newcomer, in which it may be among the k closest."""
+        """Where contents are held of which it may be among the k closest, or in the region."""
         at, near = place(key), self._closest(key, self._k + 1)
         free = PLACE_BITS  # bits of a place that may differ
         if len(near) > self._k:
             free = min((place(near[-1].key) ^ at).bit_length() + _SPARSE_BITS, PLACE_BITS)
+        free = max(free, (self._reach() >> (KEY_BITS - PLACE_BITS)).bit_length())
         spare = max(free - (PLACE_BITS - PREFIX_BITS), 0)
         first = at >> (PLACE_BITS - PREFIX_BITS) >> spare << spare
-        return list(range(first, first + (1 << spare)))
+        return self._store.prefixes(range(first, first + (1 << spare)))

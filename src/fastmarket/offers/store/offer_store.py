@@ -277,6 +277,10 @@ class OfferStore:
         """Held contents whose keys begin with a prefix of `store_index.PREFIX_BITS` bits, in order."""
         return self._shelves.index.with_prefix(prefix)
 
+    def prefixes(self, among: range) -> list[int]:
+        """Those of some prefixes that keys of held contents begin with, in order."""
+        return self._shelves.index.prefixes(among)
+
     def held(self, content: bytes) -> Iterator[Offer]:
         """Every entry for a content, tombstones and expired ones included."""
         return self._shelves.held(content)

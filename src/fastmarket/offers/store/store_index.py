@@ -58,6 +58,14 @@ class StoreIndex:
         held = self._contents.get(prefix)
         return sorted(held) if held else []
 
+    def prefixes(self, among: range) -> list[int]:
+        """Those of some prefixes that have contents, in order."""
+        if self._unfiled:
+            self._file()
+        if len(among) < len(self._contents):
+            return [prefix for prefix in among if prefix in self._contents]
+        return sorted(prefix for prefix in self._contents if prefix in among)
+
     def _file(self) -> None:
         unfiled, contents = list(self._unfiled), self._contents
         self._unfiled.clear()
