@@ -161,6 +161,9 @@ class MarketServer:
             ("grpc.max_receive_message_length", config.max_request_bytes),
             ("grpc.max_send_message_length", config.max_response_bytes + RESPONSE_SLACK_BYTES),
             ("grpc.max_concurrent_streams", config.max_streams_per_connection),
+            # Else gRPC lets a fast caller send megabytes ahead on each of its streams, which we never see; a
+            # message that we wait for gets the window that it needs all the same.
+            ("grpc.http2.bdp_probe", 0),
             ("grpc.max_allowed_incoming_connections", config.max_connections + config.spare_connections),
             # For plain text, too: the time until a connection has sent its settings.
             ("grpc.server_handshake_timeout_ms", int(config.handshake_timeout_s * 1000)),
