@@ -452,7 +452,7 @@ class OfferProtocol:
         """When `handle_timer` has something to do."""
         own = self.own
         when = self.store.next_timer() if self.store.expiry.steps else None
-        if (own.dues or own.grown_at is not None) and (due := own.next_timer()) is not None:
+        if own.has_timer and (due := own.next_timer()) is not None:
             when = earlier(when, due)
         if self.handovers.newcomers and (due := self.handovers.next_timer()) is not None:
             when = earlier(when, due)

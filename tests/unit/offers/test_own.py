@@ -9,7 +9,7 @@ import pytest
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.kad.outcome import Outcome
-from fastmarket.offers.announce.reprovider import Reprovider
+from fastmarket.offers.announce.reprovider import DUE_A_TURN, Reprovider
 from fastmarket.offers.model.offer import Offer, sign_offer
 from fastmarket.offers.store.offer_store import OfferStore
 from tests.virtual import CONTENT, START, identity, terms
@@ -301,3 +301,24 @@ def test_a_seq_is_never_below_the_highest_ever_given() -> None:
     again = own.register(terms(content=b"\x12\x20" + bytes(32)), START)
     assert again.seq == own.seq_floor > first.seq
     assert own.register(terms(), START + 7200).seq == int((START + 7200) * 1_000_000)
+
+
+def test_many_offers_due_at_once_are_announced_in_many_turns() -> None:
+    """A node that finds no peers has all of its offers due at once: other work has turns in between."""
+    own = schedule()
+    many = [terms(user=number.to_bytes(4, "big")) for number in range(2 * DUE_A_TURN + 1)]
+    own.on_announced_many(own.register_many(many, START), LONELY, START)
+    now, announced = START, set[bytes]()
+    while len(announced) < len(many):
+        when = own.next_timer()
+        assert when is not None
+        now = max(now, when)
+        own.handle_timer(now)
+        sweep = own.take_sweep(now)
+        assert len(sweep) <= CONFIG.max_sweep_offers
+        assert own.take_sweep(now) == []
+        assert announced.isdisjoint(offer.user_id for offer in sweep)
+        announced.update(offer.user_id for offer in sweep)
+        own.on_announced_many(sweep, GOOD, now)
+        own.on_swept()
+    assert now < START + CONFIG.retry_first_s + 1

@@ -11,6 +11,7 @@ from enum import Enum
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, NoSuchOffer
 from fastmarket.formats.identity import Identity
+from fastmarket.kad.lookup.lookup import earlier
 from fastmarket.kad.outcome import Outcome
 from fastmarket.offers.announce.rounds import AnnounceRound
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
@@ -19,6 +20,10 @@ from fastmarket.offers.store.own_offers import add_own
 
 # The heap of due times is rebuilt when it has more stale entries than live ones, and at least so many.
 STALE_DUES = 256
+# Offers that become due, or are looked at for a sweep, in one turn: 5 ms. A node that restarts, or finds no
+# peers, has 100,000 due at once.
+DUE_A_TURN = 2048
+SWEEP_PAUSE_S = 0.005  # between the starts of two sweeps, so that other work has turns in between
 MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful maximum
 # Of the interval: offers that are due within this share of it join a sweep that begins.
 AHEAD_SHARE = 1 / 64
@@ -59,6 +64,7 @@ class Reprovider:
         "_ended",
         "_identity",
         "_neighbours",
+        "_no_sweep_before",
         "_own",
         "_queue",
         "_replication",
@@ -95,6 +101,7 @@ class Reprovider:
         """When the table began to grow; None: no offer waits for that."""
         self._withdrawn = 0
         self._sweeps = 0
+        self._no_sweep_before = float("-inf")
         self._round = AnnounceRound(config, identity.peer_id)
 
     def __len__(self) -> int:
@@ -276,14 +283,20 @@ class Reprovider:
         self._neighbours = count
 
     def next_timer(self) -> float | None:
-        """When `handle_timer` has something to do; never, while there are neither `dues` nor `grown_at`."""
-        grown = None if self.grown_at is None else self.grown_at + self._config.settle_s
+        """When `handle_timer`, or `take_sweep`, has something to do; never, while not `has_timer`."""
+        when = None if self.grown_at is None else self.grown_at + self._config.settle_s
         while self.dues and self._is_stale(*self.dues[0]):
             heapq.heappop(self.dues)
-        due = self.dues[0][0] if self.dues else None
-        if grown is None or due is None:
-            return due if grown is None else grown
-        return min(grown, due)
+        if self.dues:
+            when = earlier(when, self.dues[0][0])
+        if self._queue and self._may_sweep():
+            when = earlier(when, self._no_sweep_before)
+        return when
+
+    @property
+    def has_timer(self) -> bool:
+        """Whether `next_timer` may be due at some time."""
+        return bool(self.dues or self._queue) or self.grown_at is not None
 
     def handle_timer(self, now: float) -> None:
         """Queues what is due."""
@@ -293,7 +306,9 @@ class Reprovider:
                 own = self._own[key]
                 if own.state is _State.WAITING and own.neighbours < self._neighbours:
                     self._enqueue(key, own)
-        while self.dues and self.dues[0][0] <= now:
+        for _ in range(DUE_A_TURN):
+            if not self.dues or self.dues[0][0] > now:
+                break
             due, key = heapq.heappop(self.dues)
             if self._is_stale(due, key):
                 continue
@@ -327,18 +342,23 @@ class Reprovider:
 
         The caller reports the outcome of each (`on_announced`), then the end of the sweep (`on_swept`).
         """
-        config = self._config
-        if not self._has_sweep() or self._sweeps >= config.max_sweeps:
+        if not self._may_sweep() or now < self._no_sweep_before:
             return []
         self._take_along(now)
-        waiting = {key: own for key in self._queue if (own := self._own.get(key))}
-        queued = [own for own in waiting.values() if own.state is _State.QUEUED]
+        most = self._config.max_sweep_offers
+        queue, count = self._queue, min(len(self._queue), max(DUE_A_TURN, most))
+        keys = dict.fromkeys(queue.popleft() for _ in range(count))
+        queued = [own for key in keys if (own := self._own.get(key)) and own.state is _State.QUEUED]
         queued.sort(key=lambda own: own.place)
-        chosen, rest = queued[: config.max_sweep_offers], queued[config.max_sweep_offers :]
-        self._queue = deque(own.offer.key for own in rest)
+        chosen, rest = queued[:most], queued[most:]
+        queue.extendleft(own.offer.key for own in reversed(rest))
         self._hand_out(chosen, now)
         self._sweeps += bool(chosen)
+        self._no_sweep_before = now + SWEEP_PAUSE_S
         return [own.offer for own in chosen]
+
+    def _may_sweep(self) -> bool:
+        return self._has_sweep() and self._sweeps < self._config.max_sweeps
 
     def on_swept(self) -> None:
         """A sweep has ended."""
