@@ -59,12 +59,13 @@ class OfferConfig:
     # --- many own offers: swept along the key space, with one lookup per region and many offers per message
     sweep_from: int = 64  # offers due at once; fewer are cheaper to announce one by one
     spread_from: int = 1024  # own offers from which announcements are spread over the interval
-    max_sweep_offers: int = 4096  # per sweep: 4 MiB of messages
+    max_sweep_offers: int = 1024  # per sweep: 1 MiB of messages, 30 ms in which nobody else has a turn
     max_sweeps: int = 4  # concurrent scheduled sweeps
     sweep_lookups: int = 16  # concurrent lookups per sweep: with alpha 10 some 160 requests
     sweep_timeout_s: float = 600.0  # a sweep of 4096 offers that lie far apart: 256 rounds of lookups
-    register_slice: int = 1024  # offers of a large registration signed and stored together: 4 batches
-    max_registering: int = 4  # such slices in progress at once, of all callers; more wait
+    # Offers of a large registration signed and stored together: 5 ms in which nobody else has a turn
+    register_slice: int = 128
+    max_registering: int = 8  # such slices in progress at once, of all callers; more wait
     # How long a batched registration is retried while its quorum is missing: as long as the caller of a
     # single one waits
     retry_s: float = 10.0
