@@ -16,7 +16,8 @@ from fastmarket.errors import CallerFault
 from fastmarket.exchange.fetching.events import FetchFailed, FetchFinished, Verified
 from fastmarket.exchange.fetching.faults import NoHolderServes
 from fastmarket.exchange.fetching.fetch import Fetch
-from fastmarket.exchange.fetching.holder import HolderEnd, cost_of
+from fastmarket.exchange.fetching.holder import HolderEnd
+from fastmarket.formats.price import cost_of
 from tests.virtual.dags import Blocks
 from tests.virtual.fetching import START, FetchRun, Nature, VirtualHolder
 

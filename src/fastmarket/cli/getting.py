@@ -207,7 +207,7 @@ def _agreed(
 def _check_cost(plan: FetchPlan, options: GetOptions, path: str) -> None:
     """Raises Unmet if even the cheapest holder is too dear; nobody is asked about that. What an earlier run
     has kept costs nothing, and is not known here."""
-    from fastmarket.exchange.fetching.holder import cost_of
+    from fastmarket.formats.price import cost_of
 
     prices = [holder.price for holder in plan.holders if not holder.ended]
     if options.max_cost is None or not prices or os.path.exists(path + PART_SUFFIX):

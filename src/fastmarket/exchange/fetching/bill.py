@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastmarket.errors import CallerFault
-from fastmarket.exchange.fetching.holder import BYTES_PER_MB, cost_of
 from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.wanted import WantedBlock
 from fastmarket.formats.block import MAX_BLOCK_BYTES
+from fastmarket.formats.price import BYTES_PER_MB, cost_of
 
 
 class Bill:

@@ -24,7 +24,7 @@ from fastmarket.exchange.fetching.events import (
 )
 from fastmarket.exchange.fetching.faults import BadContent, NoHolderServes, bad_content, text_of
 from fastmarket.exchange.fetching.file_body import INNER_BYTES, FileBody
-from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderEnd, HolderTally, cost_of
+from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderEnd, HolderTally
 from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.kept_spans import KeptSpans
 from fastmarket.exchange.fetching.output import FileOutput
@@ -33,6 +33,7 @@ from fastmarket.exchange.fetching.roster import Roster
 from fastmarket.exchange.fetching.wanted import WantedBlock
 from fastmarket.formats.block import MAX_BLOCK_BYTES, inline_block
 from fastmarket.formats.cid import Cid
+from fastmarket.formats.price import cost_of
 from fastmarket.formats.unixfs.node import FileNode
 
 _MAX_NAMED = 8  # missing blocks named in a fault

@@ -10,7 +10,8 @@ from math import isfinite, log2
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import NodeFault, PeerFault
-from fastmarket.exchange.fetching.holder import BYTES_PER_MB, FetchHolder, HolderEnd, HolderTally
+from fastmarket.exchange.fetching.holder import FetchHolder, HolderEnd, HolderTally
+from fastmarket.formats.price import BYTES_PER_MB
 from fastmarket.formats.varint import decode_uvarint, encode_uvarint
 
 _HEAD = b"fastmarket holders 1\n"

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-BYTES_PER_MB = 1_000_000
-"""The MB of a price per MB."""
-
 
 @dataclass(frozen=True, slots=True)
 class FetchHolder:
@@ -75,8 +72,3 @@ class HolderTally:
     rtt_s: float | None
     under_way: int
     ended: HolderEnd | None
-
-
-def cost_of(file_bytes: int, price_per_mb: int) -> int:
-    """What so many verified bytes cost, in whole units, rounded up."""
-    return -(-file_bytes * price_per_mb // BYTES_PER_MB)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fastmarket.config.fetching import FetchConfig
-from fastmarket.exchange.fetching.holder import FetchHolder, HolderEnd, HolderTally, cost_of
+from fastmarket.exchange.fetching.holder import FetchHolder, HolderEnd, HolderTally
 from fastmarket.exchange.fetching.pace import HolderPace
+from fastmarket.formats.price import cost_of
 
 
 class HolderState:

@@ -12,9 +12,10 @@ from fastmarket.errors import LimitExceeded
 from fastmarket.exchange.fetching.events import Ask, Drop, HolderEnded
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.history import HolderHistory
-from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderTally, cost_of
+from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderTally
 from fastmarket.exchange.fetching.order import HolderShare
 from fastmarket.faults import Faults
+from fastmarket.formats.price import cost_of
 from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.sources import FoundHolder
 
