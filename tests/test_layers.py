@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "fastmarket"
 KERNELS = sorted(PACKAGE.rglob("*.pyx"))
-SANS_IO = ("core", "kad", "offers", "libp2p", "formats", "exchange")
+SANS_IO = ("core", "kad", "offers", "libp2p", "formats", "exchange", "payments")
 VIRTUAL_TIME = ("sim",)  # as those, but it owns a seeded Random
 AMBIENT = {"asyncio", "time", "socket", "random", "os", "grpc", "uvloop", "threading", "secrets"}
 

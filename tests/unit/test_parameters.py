@@ -24,6 +24,7 @@ LAYERS = (
     "kad",
     "market",
     "offers",
+    "payments",
     "storage",
     "web",
 )

@@ -16,6 +16,7 @@ from fastmarket.config.market import MarketConfig
 from fastmarket.config.memory import MemoryConfig
 from fastmarket.config.node import NodeConfig
 from fastmarket.config.offers import OfferConfig
+from fastmarket.config.payments import CreditPolicy, PaymentConfig
 from fastmarket.config.storage import StorageConfig
 from fastmarket.config.web import WebConfig
 
@@ -24,6 +25,7 @@ __all__ = [
     "BitswapConfig",
     "ConnectionConfig",
     "ContentConfig",
+    "CreditPolicy",
     "FetchConfig",
     "FleetConfig",
     "HolderConfig",
@@ -33,6 +35,7 @@ __all__ = [
     "MemoryConfig",
     "NodeConfig",
     "OfferConfig",
+    "PaymentConfig",
     "StorageConfig",
     "WebConfig",
 ]

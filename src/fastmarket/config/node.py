@@ -16,6 +16,7 @@ from fastmarket.config.kad import KadConfig
 from fastmarket.config.market import MarketConfig
 from fastmarket.config.memory import MemoryConfig
 from fastmarket.config.offers import OfferConfig
+from fastmarket.config.payments import PaymentConfig
 from fastmarket.config.storage import StorageConfig
 from fastmarket.config.web import WebConfig
 
@@ -42,3 +43,4 @@ class NodeConfig:
     fleet: FleetConfig = field(default_factory=FleetConfig)
     web: WebConfig = field(default_factory=WebConfig)
     content: ContentConfig = field(default_factory=ContentConfig)
+    payments: PaymentConfig = field(default_factory=PaymentConfig)

@@ -1,0 +1,49 @@
+"""Buying and selling by the megabyte: credit, receipts, and what bounds the loss of either side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class CreditPolicy:
+    """What a seller serves before it is paid."""
+
+    # Unpaid bytes of a buyer that has paid nothing yet: 16 blocks of 256 KiB, enough to see what it gets
+    stranger_bytes: int = 4 * 1024 * 1024
+    # Unpaid bytes of any buyer: 1 Gbit/s over two seconds, between a receipt and the next
+    max_bytes: int = 256 * 1024 * 1024
+    # With less, a default has ended the credit: no block may be larger
+    min_bytes: int = 2 * 1024 * 1024
+    # Unpaid bytes of all strangers of one address block (IPv4 /16, IPv6 /32) in one hour; what they pay for
+    # within it is free again
+    block_hour_bytes: int = 64 * 1024 * 1024
+    # The same of all strangers together, wherever they are
+    all_hour_bytes: int = 1024 * 1024 * 1024
+    # What is owed for longer, with nothing served and nothing paid, counts as a default: the credit is halved
+    default_after_s: float = 3600.0
+    max_blocks: int = 4096  # address blocks whose hour is remembered, 200 bytes each
+    # Buyers in memory, some 2 KiB each; others are on disk
+    max_accounts: int = 8192
+    # Offers of one buyer with unpaid bytes, each settled by a receipt of its own
+    max_offers_owed: int = 64
+    max_tabs_per_buyer: int = 8  # opened by one peer id, as one that lost its data directory does
+    max_known_offers: int = 16_384  # whose price is remembered for receipts that come later, 200 bytes each
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentConfig:
+    """Payments of a node, as seller and as buyer."""
+
+    # Label of what prices are counted in, part of each tab: a buyer pays no seller that names another one
+    currency: str = "unit"
+    credit: CreditPolicy = field(default_factory=CreditPolicy)
+    # How long a seller may wait before it claims a receipt
+    receipt_valid_s: float = 30 * 24 * 3600.0
+    # Bytes that a buyer pays for at most without having verified them: of requests that it gave up, or that
+    # were under way when it crashed. Its greatest loss to one seller
+    window_bytes: int = 4 * 1024 * 1024
+    # A receipt is due when this part of the credit is unpaid: so the seller need not stop for it
+    pay_fraction: float = 0.25
+    budget_per_day: int | None = None  # whole units in a day of UTC, to all sellers together; None: no bound
+    max_sellers: int = 8192  # tabs of a buyer in memory, 1 KiB each; others are on disk

@@ -1,0 +1,1 @@
+"""Paying for bytes between strangers: tabs, signed receipts, credit. Sans-IO, for both sides."""
