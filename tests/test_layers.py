@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import nodes_of
+
 PACKAGE = Path(__file__).parent.parent / "src" / "fastmarket"
 KERNELS = sorted(PACKAGE.rglob("*.pyx"))
 SANS_IO = ("core", "kad", "offers", "libp2p", "formats", "exchange", "payments")
@@ -31,7 +33,7 @@ def test_protocol_code_imports_no_clock_socket_or_task(package: str) -> None:
     forbidden = AMBIENT - {"random"} if package in VIRTUAL_TIME else AMBIENT
     found = []
     for source in sorted((PACKAGE / package).rglob("*.py")):
-        for node in ast.walk(ast.parse(source.read_text())):
+        for node in nodes_of(source):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -58,7 +60,7 @@ def test_only_a_transport_knows_its_own_code(transport: str) -> None:
     for source in sorted(PACKAGE.rglob("*.py")):
         if source == table or own & {*source.parents}:
             continue
-        for node in ast.walk(ast.parse(source.read_text())):
+        for node in nodes_of(source):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(names):
                 found.append(f"{source}: {node.module}")
     assert not found

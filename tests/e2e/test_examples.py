@@ -11,6 +11,7 @@ import pytest
 
 import fastmarket
 from fastmarket import config
+from tests.sources import nodes_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAYS = {
@@ -40,6 +41,6 @@ def test_it_runs(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(SAYS))
 def test_it_uses_public_names_alone(name: str) -> None:
     public = {"fastmarket": fastmarket.__all__, "fastmarket.config": config.__all__}
-    for node in ast.walk(ast.parse((EXAMPLES / name).read_text())):
+    for node in nodes_of(EXAMPLES / name):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastmarket"):
             assert {alias.name for alias in node.names} <= set(public[node.module or ""])

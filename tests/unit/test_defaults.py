@@ -15,6 +15,7 @@ from fastmarket.cli.profile import Profile
 from fastmarket.cli.server import server_command
 from fastmarket.cli.settings import SETTINGS, resolve
 from fastmarket.config import NodeConfig
+from tests.sources import nodes_of
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "fastmarket"
@@ -35,9 +36,8 @@ PROSE = (
 
 def constants(path: Path) -> Iterator[object]:
     """Every literal of a module but its docstrings."""
-    tree = ast.parse(path.read_text())
-    docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    docstrings = {node.value for node in nodes_of(path) if isinstance(node, ast.Expr)}
+    for node in nodes_of(path):
         if isinstance(node, ast.Constant) and node not in docstrings:
             yield node.value
 

@@ -25,6 +25,7 @@ from fastmarket.cli.settings import SETTINGS, read_toml
 from fastmarket.config import NodeConfig
 from fastmarket.pb import market_pb2
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
+from tests.sources import nodes_of
 from tools.make_docs import LINK, SOURCE, Site, navigation, outside_fences
 from tools.make_docs_api import documented
 from tools.make_docs_cli import commands
@@ -263,9 +264,7 @@ def told_texts() -> str:
     """Every text of the sources, those of the system's errors, too."""
     texts = [os.strerror(number).lower() for number in errno.errorcode]
     for path in (ROOT / "src" / "fastmarket").rglob("*.py"):
-        constants = (
-            node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)
-        )
+        constants = (node.value for node in nodes_of(path) if isinstance(node, ast.Constant))
         texts += [text for text in constants if isinstance(text, str)]
     return "\n".join(texts)
 

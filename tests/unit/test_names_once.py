@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import fastmarket
+from tests.sources import tree_of
 
 ROOT = Path(fastmarket.__file__).parent
 
@@ -16,7 +17,7 @@ def public_classes() -> dict[str, list[str]]:
         module = path.relative_to(ROOT)
         if module.parts[0] == "pb":
             continue
-        for node in ast.parse(path.read_text()).body:
+        for node in tree_of(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found[node.name].append(module.as_posix())
     return found

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import nodes_of
+
 PACKAGE = Path(__file__).parents[2] / "src" / "fastmarket"
 PACKAGES = ("core", "kad", "offers", "sim")
 SOURCES = [path for name in PACKAGES for path in sorted((PACKAGE / name).rglob("*.py"))]
@@ -24,7 +26,7 @@ def methods_by_name() -> frozenset[str]:
     """Names of methods in these packages, of nothing else: `x.name` without a call is a bound method."""
     methods, others = set(), set()
     for source in SOURCES:
-        for node in ast.walk(ast.parse(source.read_text())):
+        for node in nodes_of(source):
             if isinstance(node, ast.ClassDef):
                 for item in node.body:
                     if isinstance(item, Function):

@@ -17,6 +17,7 @@ from fastmarket.web.content_metrics import FetchingState, SellingState
 from fastmarket.web.fleet_metrics import FleetState
 from fastmarket.web.metrics import CountingTrace, NodeMetrics
 from tests.conftest import Run
+from tests.sources import nodes_of
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -71,7 +72,7 @@ def test_their_labels_are_right(run: Run[dict[str, tuple[str, ...]]]) -> None:
 
 def real_lines() -> Iterator[tuple[str, str]]:
     for path in (ROOT / "src" / "fastmarket").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             whose = node.func.value

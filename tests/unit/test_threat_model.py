@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+from tests.sources import nodes_of
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "threat-model.md"
 NAMED = re.compile(r"`([\w/.]+\.py)::(\w+)`")
@@ -22,7 +24,7 @@ def rows() -> list[list[str]]:
 
 def functions_of(path: Path) -> set[str]:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, functions)}
+    return {node.name for node in nodes_of(path) if isinstance(node, functions)}
 
 
 def test_every_row_names_tests_that_exist() -> None:

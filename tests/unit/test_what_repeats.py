@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import tree_of
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src" / "fastmarket"
 
@@ -291,7 +293,7 @@ def sites(path: Path) -> Iterator[tuple[str, str, str]]:
                 yield name, ".".join(inner), LOOP
             yield from walk(child, inner, inner_waits)
 
-    return walk(ast.parse(path.read_text()), (), False)
+    return walk(tree_of(path), (), False)
 
 
 def found() -> set[tuple[str, str, str]]:

@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 
 from fastmarket.wording import counted, suppressed_note, why_unbound
+from tests.sources import nodes_of
 
 PACKAGE = Path(__file__).parents[2] / "src" / "fastmarket"
 # A number followed by a plural: wrong for 1, and therefore to be written with `counted`.
@@ -37,7 +38,7 @@ def test_a_taken_port_is_in_use_and_other_refusals_have_the_systems_words() -> N
 def test_no_log_line_puts_a_bare_number_before_a_plural() -> None:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found += [f"{path.name}: {line}" for line in BARE_COUNT.findall(node.value)]
     assert not found

@@ -14,6 +14,7 @@ from fastmarket.fleet.routing import FleetRouting
 from fastmarket.market.dht import Dht
 from fastmarket.net.public_routing import PublicRouting
 from fastmarket.web.routing_api import RoutingSource
+from tests.sources import nodes_of
 
 PACKAGE = Path(inspect.getfile(fastmarket.fleet)).parent
 
@@ -41,7 +42,7 @@ def test_it_is_a_shape_and_no_subclass(made: type, shape: type, inner: type | No
 
 @pytest.mark.parametrize("module", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
 def test_no_object_is_changed_from_outside(module: Path) -> None:
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in nodes_of(module):
         targets = node.targets if isinstance(node, ast.Assign) else []
         for target in targets:
             if isinstance(target, ast.Attribute):
