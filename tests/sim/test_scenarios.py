@@ -78,7 +78,7 @@ def test_among_keys_of_one_prefix_no_offer_is_left_out(monkeypatch: pytest.Monke
 
 def test_offers_outlive_their_first_holders_by_handover(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(days, "HOURS", 6)
-    outcome = SCENARIOS["liveness36"].run(replace(SMALL, nodes=50, offers=2, finds=20, lookups=0))
+    outcome = SCENARIOS["liveness36"].run(replace(SMALL, nodes=24, offers=1, finds=5, lookups=0))
     handed, left = (outcome.sections[f"{name}, hour 6"] for name in ("handover", "no handover"))
     assert handed["lost_so_far"] == 0
     assert (handed["holders_p50"] or 0) > (left["holders_p50"] or 0)

@@ -29,11 +29,11 @@ SIZES = [
     PART_BYTES + 1,
     3 * PART_BYTES + 12345,
 ]
+ROW = bytes(i * 7 & 255 for i in range(65521))  # a prime length: no two chunks are alike
 
 
 def write(path, size):
-    row = bytes(i * 7 & 255 for i in range(65521))  # a prime length: no two chunks are alike
-    path.write_bytes((row * (size // len(row) + 1))[:size])
+    path.write_bytes((ROW * (size // len(ROW) + 1))[:size])
     return path
 
 

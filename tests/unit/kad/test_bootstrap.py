@@ -127,7 +127,7 @@ def test_cancelled() -> None:
 def test_buckets_farther_than_the_closest_neighbour_are_looked_up_in() -> None:
     """A node that only ever met its close neighbours meets the far side, too."""
     network = VirtualNetwork(4)
-    nodes = network.grow(120)
+    nodes = network.grow(70)
     late = network.add()
     late.run_job(late.engine.bootstrap([nodes[0].info]))
     sizes: dict[int, int] = {}

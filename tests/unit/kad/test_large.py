@@ -72,12 +72,12 @@ def test_who_was_named_is_asked_once_and_who_is_old_again() -> None:
 def test_a_node_comes_to_know_everybody_who_lives() -> None:
     """Of a hundred peers a routing table with buckets of four holds some twenty."""
     network = VirtualNetwork(5, config=NodeConfig(kad=replace(CONFIG, k=4)))
-    nodes = network.grow(60)
+    nodes = network.grow(40)
     large = nodes[0].engine.routing.full_table
     network.rest(120)
-    assert nodes[0].engine.table_size < 40
-    assert len(large) == 59
+    assert nodes[0].engine.table_size < 30
+    assert len(large) == 39
     nodes[7].state = State.SILENT
     network.rest(2 * CONFIG.large_check_after_s)
     assert nodes[7].info not in large.nearest(nodes[7].info.peer_id.key, 1)
-    assert len(large) == 58
+    assert len(large) == 38

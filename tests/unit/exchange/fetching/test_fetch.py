@@ -115,7 +115,7 @@ def test_a_copy_that_is_spoilt_on_the_disk_is_fetched_again() -> None:
 
 def test_a_reader_that_is_slow_holds_the_fetch_back() -> None:
     dag = Blocks()
-    data = content(100_000)
+    data = content(20_000)
     config = replace(CONFIG, max_ordered_bytes=1000)
     holders = [VirtualHolder(key, rate=1e9) for key in range(4)]
     fetch = Fetch(dag.file(data), config, START, in_order=True)
