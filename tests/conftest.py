@@ -1,16 +1,17 @@
-"""What all tests share: a loop that forgives nothing."""
+"""What all tests share: a loop that forgives nothing, and ports that take a connection at once."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
+from fastmarket import deferred_accept
 from fastmarket.cli.memory import GC_THRESHOLDS
 
 T = TypeVar("T")
@@ -30,6 +31,15 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _accepted_at_once() -> Iterator[None]:
+    """The kernel hands over a connection that says nothing at once, and not after a minute, which tests of
+    what a port then does would only wait out. `net/test_silent.py` and `e2e` have what is shipped."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deferred_accept, "DEFER_S", 0)
+        yield
 
 
 def _is_grpc_poller(context: dict[str, Any]) -> bool:

@@ -12,14 +12,21 @@ from typing import Any
 
 import pytest
 
+from fastmarket import deferred_accept
 from fastmarket.config import ContentConfig, HostConfig, MarketConfig, NodeConfig, WebConfig
-from fastmarket.deferred_accept import defer_accept, defer_accept_at
+from fastmarket.deferred_accept import DEFER_S, defer_accept, defer_accept_at
 from fastmarket.market.crowds import _fair_most
 from fastmarket.node import Node
 from tests.net.loopback import identity
 
 SILENT = 50
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="TCP_DEFER_ACCEPT is Linux's")
+
+
+@pytest.fixture(autouse=True)
+def _as_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests are spared."""
+    monkeypatch.setattr(deferred_accept, "DEFER_S", DEFER_S)
 
 
 @needs_linux
