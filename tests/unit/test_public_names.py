@@ -28,6 +28,7 @@ EXTRAS = {"starlette", "uvicorn", "prometheus_client", "redis", "opentelemetry"}
     [
         ("import fastmarket", {"grpc", "cryptography", "rich", "uvloop", "multiformats", "asyncio"} | EXTRAS),
         ("from fastmarket import bridge", {"grpc", "uvloop", "rich"} | EXTRAS),
+        ("from fastmarket import MarketClient", {"fastmarket.config", "uvloop", "rich"} | EXTRAS),
         ("from fastmarket import Node, MarketClient", {"uvloop", "rich"} | EXTRAS),
         ("from fastmarket import cid_of_file, new_cidv0", {"grpc", "cryptography"} | EXTRAS),
     ],

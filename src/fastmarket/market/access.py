@@ -10,12 +10,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 
-from fastmarket.config import AccessConfig
 from fastmarket.errors import CallerFault
 from fastmarket.secret_files import read_secret
+
+if TYPE_CHECKING:  # a client, which takes no part of a node's configuration, loads this module as well
+    from fastmarket.config import AccessConfig
 
 _LINE = re.compile(r"(read|write)[ \t]+([\x21-\x7e]+)")
 
