@@ -59,7 +59,7 @@ class OfferConfig:
     # --- many own offers: swept along the key space, with one lookup per region and many offers per message
     sweep_from: int = 64  # offers due at once; fewer are cheaper to announce one by one
     spread_from: int = 1024  # own offers from which announcements are spread over the interval
-    max_sweep_offers: int = 1024  # per sweep: 1 MiB of messages, 30 ms in which nobody else has a turn
+    max_sweep_offers: int = 512  # per sweep: 0.5 MiB of messages, 15 ms in which nobody else has a turn
     max_sweeps: int = 4  # concurrent scheduled sweeps
     sweep_lookups: int = 16  # concurrent lookups per sweep: with alpha 10 some 160 requests
     sweep_timeout_s: float = 600.0  # a sweep of 4096 offers that lie far apart: 256 rounds of lookups

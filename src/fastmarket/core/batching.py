@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 # Seconds between the starts of two slices. Signing a slice takes long, and other work gets its turn in
 # between even on a lone node, where a slice is finished as soon as it is signed.
-SLICE_PAUSE_S = 0.001
+SLICE_PAUSE_S = 0.002
 
 
 class RegistrationSlots:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmarket.market.sharing import TURN_S, FairQueue, LoopTurns, Share, Slots
+from fastmarket.market.sharing import REST_TURNS, TURN_S, FairQueue, LoopTurns, Share, Slots
 
 CALLERS = "abcdef"
 
@@ -121,10 +121,11 @@ def test_loop_turns_are_short_and_shared(run: Any, flood: int) -> None:
         await asyncio.sleep(0)
         began = number
         await asyncio.create_task(piece("honest", 4))
-        assert number - began <= 4
+        assert number - began <= 4 * (REST_TURNS + 1)
         await asyncio.gather(*greedy)
         each = [sum(at == turn for at, _ in done) for turn in range(number + 1)]
         assert max(each) <= 2 * 2, "a turn's grants run in the next one, beside what is taken at once there"
+        assert sum(each[at] > 0 for at in range(began, number)) <= (number - began) // REST_TURNS + 2
 
     run(main())
 
@@ -158,6 +159,6 @@ def test_a_turn_that_took_long_is_followed_by_a_shorter_one(run: Any) -> None:
         await asyncio.gather(*greedy)
         each = [done.count(turn) for turn in range(number + 1)]
         assert max(each) == 8
-        assert each[-12:].count(8) > 4
+        assert each[-12 * (REST_TURNS + 1) :].count(8) > 4
 
     run(main())

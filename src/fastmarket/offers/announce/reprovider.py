@@ -20,9 +20,9 @@ from fastmarket.offers.store.own_offers import add_own
 
 # The heap of due times is rebuilt when it has more stale entries than live ones, and at least so many.
 STALE_DUES = 256
-# Offers that become due, or are looked at for a sweep, in one turn: 5 ms. A node that restarts, or finds no
+# Offers that become due, or are looked at for a sweep, in one turn: 3 ms. A node that restarts, or finds no
 # peers, has 100,000 due at once.
-DUE_A_TURN = 2048
+DUE_A_TURN = 1024
 SWEEP_PAUSE_S = 0.005  # between the starts of two sweeps, so that other work has turns in between
 MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful maximum
 # Of the interval: offers that are due within this share of it join a sweep that begins.
