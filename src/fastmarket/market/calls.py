@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -36,7 +36,13 @@ COST_BYTES = 4096
 _VARINT, _LENGTH_DELIMITED = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}
 
+# Entries of a large answer made in one piece, some 8 us each, and its cost in the same units.
+MADE_A_PIECE = 64
+MADE_COST = 16
+
 Request = TypeVar("Request", bound=Message)
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Respond: TypeAlias = Callable[[Request, float | None], Awaitable[Message | bytes]]
@@ -68,6 +74,17 @@ class Work:
     def held_bytes(self) -> int:
         """Bytes of messages that wait for their turn, and of answers that wait for their reader."""
         return self.waiting_bytes.used + self.answer_bytes.used
+
+    async def made(self, make: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+        """The entries of an answer; those of a large one piece by piece, each when it is the caller's
+        turn."""
+        if len(items) <= MADE_A_PIECE:
+            return [make(item) for item in items]
+        made: list[Made] = []
+        for at in range(0, len(items), MADE_A_PIECE):
+            await self.turns.take(CALLER.get(), MADE_COST)
+            made += map(make, items[at : at + MADE_A_PIECE])
+        return made
 
 
 class Calls:

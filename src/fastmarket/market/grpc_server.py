@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -68,6 +68,7 @@ class MarketServer:
         self._prober = prober
         self._fetcher = fetcher
         self._memory = memory
+        self._work = Work(self._config)
         self._ready = AnswerCache(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._guard: Guard | None = None
@@ -83,7 +84,7 @@ class MarketServer:
         host = self._config.host if host is None else host
         port = self._config.port if port is None else port
         credentials = access.credentials(self._access, host)
-        config, work = self._config, Work(self._config)
+        config, work = self._config, self._work
         server = grpc.aio.server(
             options=self._options(),
             # Our own limit is in `Bounds`, which tells callers apart: this one would refuse anybody.
@@ -198,13 +199,14 @@ class MarketServer:
         content = market_content(request.fileHash)
         known = self._service.known(content)
         if known is None:
-            return self._holders(await self._service.find(content, deadline_s))
-        answer = self._holders(known.offers)
+            return await self._holders(await self._service.find(content, deadline_s))
+        answer = await self._holders(known.offers)
         self._ready.put(raw, known, answer)
         return answer
 
-    def _holders(self, offers: Iterable[Offer]) -> bytes:
-        users = replies.fitting(map(replies.user_of, offers), self._config.max_response_bytes)
+    async def _holders(self, offers: Sequence[Offer]) -> bytes:
+        made = await self._work.made(replies.user_of, offers)
+        users = replies.fitting(made, self._config.max_response_bytes)
         return market_pb2.HoldersResponse(holders=users).SerializeToString()
 
 

@@ -70,22 +70,11 @@ class Searches:
         async with self.slot(content, self._config.bulk_budget_s, None):
             return await self._service.find(content)
 
-    def holders(
-        self, request: v1.FindHoldersRequest, found: Iterable[Offer], max_bytes: int | None = None
-    ) -> list[v1.Holder]:
-        """The holders that the request asks for, out of live offers in order of price.
-
-        At most `max_bytes` of them; None: as many as a message may have.
-        """
-        wanted = found
-        if request.HasField("max_price"):
-            most = request.max_price
-            wanted = [offer for offer in found if offer.price_per_mb <= most]
-        if request.order == v1.NEWEST:
-            wanted = sorted(wanted, key=lambda offer: offer.seq, reverse=True)
-        if request.limit:
-            wanted = list(wanted)[: request.limit]
-        return replies.fitting(map(replies.holder_of, wanted), max_bytes or self._config.max_response_bytes)
+    async def holders(self, request: v1.FindHoldersRequest, found: Iterable[Offer]) -> list[v1.Holder]:
+        """The holders that the request asks for, out of live offers in the order given, as many as a message
+        may have; many are made in turns."""
+        made = await self._work.made(replies.holder_of, _wanted(request, found))
+        return replies.fitting(made, self._config.max_response_bytes)
 
     async def batch(
         self, request: v1.FindHoldersBatchRequest, deadline_s: float | None
@@ -101,7 +90,7 @@ class Searches:
             async with self.slot(content.multihash, wait_s, deadline_s) as left_s:
                 found = await self._service.find(content.multihash, left_s)
             answer.cid, answer.named_by = content.cid, content.by  # type: ignore[assignment]
-            answer.holders.extend(self.holders(request.search, found))
+            answer.holders.extend(await self.holders(request.search, found))
         except FastmarketError as fault:
             _tell(answer, fault)
         return answer
@@ -168,7 +157,19 @@ class Searches:
 
     def _fill(self, one: _Asking, found: Iterable[Offer], share: int) -> None:
         one.place.cid, one.place.named_by = one.content.cid, one.content.by  # type: ignore[assignment]
-        one.place.holders.extend(self.holders(one.search, found, share))
+        made = map(replies.holder_of, _wanted(one.search, found))
+        one.place.holders.extend(replies.fitting(made, share))
+
+
+def _wanted(request: v1.FindHoldersRequest, found: Iterable[Offer]) -> list[Offer]:
+    """Those among live offers that the request asks for."""
+    wanted = list(found)
+    if request.HasField("max_price"):
+        most = request.max_price
+        wanted = [offer for offer in wanted if offer.price_per_mb <= most]
+    if request.order == v1.NEWEST:
+        wanted.sort(key=lambda offer: offer.seq, reverse=True)
+    return wanted[: request.limit] if request.limit else wanted
 
 
 def _too_late(place: v1.FoundHolders) -> None:

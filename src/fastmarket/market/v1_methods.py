@@ -132,7 +132,7 @@ class V1Methods:
         if request.live and live:
             answer.holders.extend(await self._probed(request, live, deadline_s, began))
         else:
-            answer.holders.extend(self._searches.holders(request, live))
+            answer.holders.extend(await self._searches.holders(request, live))
         yield answer
 
     async def _probed(
@@ -155,7 +155,7 @@ class V1Methods:
         gone = [offer for offer in live if gateway_url(offer) in failed]
         there = [offer for offer in live if gateway_url(offer) not in failed]
         order = in_fronts(there, place) + sorted(gone, key=place)
-        holders = self._searches.holders(request, order)
+        holders = await self._searches.holders(request, order)
         seen = {(offer.provider, offer.user_id): probes.get(gateway_url(offer)) for offer in live}
         for holder in holders:
             probe = seen.get((PeerId.from_text(holder.provider), holder.id))
@@ -223,10 +223,9 @@ class V1Methods:
         async with self._work.registrations.slot(CALLER.get()):
             left_s = None if deadline_s is None else max(deadline_s - (time.monotonic() - began), 0.0)
             outcomes = await self._service.register_many(terms, left_s) if terms else []
-        told = [
-            replies.registered_file(content, outcome)
-            for (_, content), outcome in zip(wanted, outcomes, strict=True)
-        ]
+        contents = [content for _, content in wanted]
+        pairs = list(zip(contents, outcomes, strict=True))
+        told = await self._work.made(lambda pair: replies.registered_file(*pair), pairs)
         for place, wrong in faults.items():  # in ascending order, so that each lands in its place
             told.insert(place, replies.refused_file(wrong))
         return b"".join(told)
@@ -254,7 +253,8 @@ class V1Methods:
         token = _place(page[size - 1]).hex() if len(page) > size else ""
         if not token:
             self._listed = []
-        return v1.ListOffersResponse(offers=map(replies.own_of, page[:size]), next_page_token=token)
+        offers = await self._work.made(replies.own_of, page[:size])
+        return v1.ListOffersResponse(offers=offers, next_page_token=token)
 
     async def _page(self, after: bytes, size: int) -> list[Offer]:
         """Own offers after that place. Pages from the second on share one sorted list, made once: selecting
