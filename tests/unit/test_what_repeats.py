@@ -196,6 +196,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("market/holder_watch.py", "watch_on", LOOP): (CALLER, ""),
     ("market/grpc_server.py", "_started", "ensure_future"): (CALLER, ""),
     ("market/sharing.py", "LoopTurns._plan", "call_soon"): (ONCE, ""),
+    ("market/sharing.py", "LoopTurns._rest", "call_soon"): (ONCE, ""),
     ("market/v1_methods.py", "V1Methods._in_turns", LOOP): (CALLER, ""),
     ("market/searches.py", "Searches._find_many", "ensure_future"): (CALLER, ""),
     ("market/service.py", "MarketService.find", "create_task"): (CALLER, ""),
