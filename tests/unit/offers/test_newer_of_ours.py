@@ -94,3 +94,26 @@ def test_an_offer_signed_by_a_clock_that_was_ahead_is_renewed(node: VirtualNode)
     (announced,) = node.offers.own.take_due(later)
     assert announced.issued_at <= later
     assert announced.seq > early.seq
+
+
+@pytest.mark.parametrize("how", ["announced", "withdrawn again"])
+def test_a_withdrawal_signed_by_a_clock_that_was_ahead_is_signed_again(node: VirtualNode, how: str) -> None:
+    """Otherwise nobody took it until then, and the offer lived on elsewhere."""
+    now, own = node.network.now, node.offers.own
+    (offer,) = sign_offers(identity(1), [Signing(terms(5))], now - 60.0)
+    (early,) = sign_offers(identity(1), [Signing(terms(5), offer, withdrawn=True)], now + 7200.0)
+    own.restore(early, now)
+    later = now + OfferConfig().restore_spread_s + 60.0
+    if how == "announced":
+        own.handle_timer(later)
+        (again,) = own.take_due(later)
+    else:
+        again = own.withdraw(offer.content, offer.user_id, later)
+    assert again.withdrawn
+    assert again.issued_at <= later
+    assert again.seq > early.seq
+    assert again.not_after == early.not_after, "as long as the offer may live"
+    assert own.current(early.key) == node.offers.store.get(early.key) == again
+    assert len(own) == 0
+    own.handle_timer(again.not_after + 1.0)
+    assert own.current(early.key) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from fastmarket.config import OfferConfig
@@ -55,8 +55,8 @@ class Reprovider:
     grown, so that offers that were registered while the network was small spread as it grows.
     Many offers are announced in the order of their keys, spread over the interval, in sweeps (`take_sweep`);
     a few are announced one by one, each an interval after its last announcement.
-    A withdrawn offer remains as a tombstone, which is announced but never renewed, until the last version
-    that any node could hold has expired.
+    A withdrawn offer remains as a tombstone, which is announced, and renewed only if its time of issue lies
+    ahead, until the last version that any node could hold has expired.
     """
 
     __slots__ = (
@@ -149,16 +149,17 @@ class Reprovider:
     def withdraw(self, content: bytes, user_id: bytes, now: float) -> Offer:
         """Replaces an own offer by a tombstone. The caller announces it at once and reports the outcome.
 
-        Withdrawing again announces the same tombstone again. Raises `NoSuchOffer`.
+        Withdrawing again announces the same tombstone again, unless a clock that was ahead signed it. Raises
+        `NoSuchOffer`.
         """
         own = self._own.get(self._key(content, user_id))
         if own is None or own.offer.not_after <= now:
             raise NoSuchOffer("content", "this node has no such offer")
         offer = own.offer
-        if not offer.withdrawn:
-            live = offer
-            (offer,) = self._sign([Signing(terms_of(live), live, True, self._config.lifetime_s)], now)
-            self._store.add(offer, now, own=True, previous=live)
+        if not offer.withdrawn or self._is_aged(offer, now):
+            before = offer
+            (offer,) = self._sign([replace(self._again(before), withdrawn=True)], now)
+            self._store.add(offer, now, own=True, previous=before)
         self._begin((offer.key,), (offer,), now)
         return offer
 
@@ -386,18 +387,22 @@ class Reprovider:
             if own.state is _State.WAITING:
                 self._enqueue(key, own)
 
+    def _is_aged(self, offer: Offer, now: float) -> bool:
+        """Whether an offer has to be signed again before it is announced.
+
+        A tombstone never ages. What was signed by a clock that was ahead, other nodes refuse until then.
+        """
+        renewed_s = self._config.announce_interval_s / 2
+        return offer.issued_at > now or (not offer.withdrawn and offer.issued_at + renewed_s <= now)
+
+    def _again(self, offer: Offer) -> Signing:
+        """The same terms, or the same withdrawal, as a later version."""
+        return Signing(terms_of(offer), offer, offer.withdrawn, self._config.lifetime_s)
+
     def _hand_out(self, owned: Sequence[_Own], now: float) -> None:
         """Marks offers as being announced; old ones are renewed first."""
-        config = self._config
-        aged = [
-            own
-            for own in owned
-            if not own.offer.withdrawn
-            # Signed by a clock that was ahead: others would refuse it until then.
-            and (own.offer.issued_at > now or own.offer.issued_at + config.announce_interval_s / 2 <= now)
-        ]
-        signings = [Signing(terms_of(own.offer), own.offer, False, config.lifetime_s) for own in aged]
-        renewed = self._sign(signings, now)
+        aged = [own for own in owned if self._is_aged(own.offer, now)]
+        renewed = self._sign([self._again(own.offer) for own in aged], now)
         add_own(self._store, renewed, [own.offer for own in aged], now)
         for own, offer in zip(aged, renewed, strict=True):
             own.offer = offer
