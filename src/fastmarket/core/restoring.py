@@ -9,7 +9,7 @@ from typing import TypeAlias
 from fastmarket.core.node import NodeCore
 from fastmarket.errors import CallerFault
 from fastmarket.kad.records.record import Record
-from fastmarket.kad.records.shares import RESTORED, Source
+from fastmarket.kad.records.shares import restored
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.refusals import OfferRefused
 
@@ -47,4 +47,4 @@ def restore_records(core: NodeCore, kept: Iterable[tuple[Record, bool]], now: fl
                 core.engine.put_value(record.key, record.value, now)
                 core.records.mark_own(record.key, now)
         elif record.expires > now:
-            core.records.put(record, now, Source(RESTORED, record.publisher))
+            core.records.put(record, now, restored(record.key))

@@ -15,7 +15,7 @@ from fastmarket.config import KadConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.records.record import Record
-from fastmarket.kad.records.shares import RESTORED, Shares, Source, distance
+from fastmarket.kad.records.shares import Shares, Source, distance, is_restored
 from fastmarket.kad.wire.messages import Field, encode_peer
 
 # The parts of a store's memory that one address block and one sender may use.
@@ -105,7 +105,7 @@ class RecordStore:
         if old is None or old.value != record.value or key.endswith(source.sender):
             return source
         before = self._shares.source(key)
-        return source if before is not None and before.block == RESTORED else before
+        return source if before is not None and is_restored(before) else before
 
     def _make_room(self, record: Record, source: Source) -> bool:
         more = self._added_bytes(record)

@@ -26,8 +26,11 @@ _SLACK: Final = 64
 
 _U = TypeVar("_U", bound=Hashable)
 
-RESTORED: Final = b""
-"""The block of units restored from disk, whose source is not kept."""
+RESTORED_BLOCKS: Final = 16
+"""Units restored from disk count as so many blocks, by name: where they came from is not kept. As one block
+they would be the first to give way to whoever comes after a restart; as a block for each sender, a flood that
+was restored with them would have the whole store. They were admitted by fair shares, so all of them together
+keep the part of so many blocks: four blocks that flood a full store get a fifth of it, and not four."""
 NEARBY: Final = b"nearby"
 """The block of this machine and of private networks. It may use the whole store if it is the only one."""
 
@@ -37,6 +40,19 @@ class Source(NamedTuple):
 
     block: bytes
     sender: bytes
+
+
+_RESTORED: Final = tuple(b"restored %d" % number for number in range(RESTORED_BLOCKS))
+
+
+def restored(name: bytes) -> Source:
+    """What a restored unit is charged to. `name` evens them out: a peer id, or a value's key."""
+    return Source(_RESTORED[name[-1] % RESTORED_BLOCKS if name else 0], name)
+
+
+def is_restored(source: Source) -> bool:
+    """Whether it is one of these."""
+    return source.block in _RESTORED
 
 
 class _Counted(Protocol):

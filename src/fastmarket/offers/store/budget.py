@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fastmarket.config import OfferConfig
-from fastmarket.kad.records.shares import Source
+from fastmarket.kad.records.shares import Source, restored
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.offer import MAX_ENVELOPE_BYTES, Offer, SignedAlone
 from fastmarket.offers.store.held_batches import HeldBatches
@@ -16,7 +16,6 @@ from fastmarket.offers.store.units import (
     UnitShares,
     cost_of,
     unit_of,
-    unknown_source,
 )
 
 # A tombstone is its offer, with a mark and a larger seq.
@@ -55,11 +54,11 @@ class StoreBudget:
         self.count += 1
         if isinstance(signed, SignedBatch):
             if self.batches.put_one(signed) and not own:
-                self.shares.enter(signed, source or unknown_source(provider), cost_of(signed))
+                self.shares.enter(signed, source or restored(provider), cost_of(signed))
         else:
             self._bytes += signed.size
             if not own:
-                self.shares.enter(unit_of(offer), source or unknown_source(provider), cost_of(signed))
+                self.shares.enter(unit_of(offer), source or restored(provider), cost_of(signed))
 
     def add_batch(
         self, batch: SignedBatch, offers: Sequence[Offer], step: int, own: bool, source: Source | None
@@ -67,7 +66,7 @@ class StoreBudget:
         """The bytes of a whole batch; its offers are counted by `add_count`, unless they replace others."""
         self.batches.put_whole(batch, step, own)
         if not own:
-            self.shares.enter(batch, source or unknown_source(offers[0].provider.raw), cost_of(batch))
+            self.shares.enter(batch, source or restored(offers[0].provider.raw), cost_of(batch))
 
     def add_count(self, provider: bytes, count: int) -> None:
         """So many offers more."""

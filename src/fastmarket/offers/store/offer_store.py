@@ -10,7 +10,7 @@ from typing import Final
 
 from fastmarket.config import OfferConfig
 from fastmarket.formats.identity import PeerId
-from fastmarket.kad.records.shares import NEARBY, Source
+from fastmarket.kad.records.shares import NEARBY, Source, restored
 from fastmarket.kad.wire.response_cache import ResponseCaches
 from fastmarket.native.batch import SignedBatch
 from fastmarket.offers.model.batch import contents, key_of
@@ -28,7 +28,6 @@ from fastmarket.offers.store.units import (
     Unit,
     cost_of,
     unit_of,
-    unknown_source,
 )
 from fastmarket.offers.wire.messages import Ack, FindRequest
 
@@ -385,7 +384,7 @@ class OfferStore:
         """Offers of a content that are not our own, with their sources."""
         for one in self._shelves.held(content):
             if not self._is_own(one.key, one):
-                yield one, self._budget.shares.source(unit_of(one)) or unknown_source(one.provider.raw)
+                yield one, self._budget.shares.source(unit_of(one)) or restored(one.provider.raw)
 
     def _block_of(self, offer: Offer) -> bytes:
         """The address block that an offer counts for."""
@@ -401,7 +400,7 @@ class OfferStore:
             return False
         crowd = self._crowd(offer.content)
         if crowd is not None:
-            whose = source or unknown_source(provider)
+            whose = source or restored(provider)
             displaced = crowd.displaced(whose, provider, self._of_others(offer.content))
             if displaced is None:
                 return False

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
-from fastmarket.kad.records.shares import RESTORED, Shares, Source, distance
+from fastmarket.kad.records.shares import Shares, Source, distance
 from fastmarket.native.batch import SignedBatch
 from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.model.batch import contents, key_of
@@ -48,11 +48,6 @@ def unit_of(offer: Offer) -> Unit:
 def cost_of(signed: SignedAlone | SignedBatch) -> int:
     """The bytes of a unit in memory."""
     return signed.size + PLACE_BYTES * (signed.count if isinstance(signed, SignedBatch) else 1)
-
-
-def unknown_source(provider: bytes) -> Source:
-    """The source of offers that were restored from disk, whose senders are not kept."""
-    return Source(RESTORED, provider)
 
 
 class UnitShares(Shares[Unit]):
