@@ -138,6 +138,11 @@ class Catalogue:
         rows = self.database.rows(f"{query} LIMIT ?", parameters)
         return self._shown(map(good_of, rows))
 
+    def path_of(self, good: int) -> str | None:
+        """The path of the good with that number; None: there is none."""
+        rows = self.database.rows("SELECT path FROM goods WHERE id = ?", (good,))
+        return os.fsdecode(rows[0][0]) if rows else None
+
     def goods_of(self, multihash: bytes) -> tuple[Good, ...]:
         """Goods with that content; more than one if it is sold from several places."""
         if not multihash.startswith(SHA2_256_PREFIX):

@@ -167,20 +167,37 @@ class Shop:
         await self._withdraw(goods, REGISTER_S if deadline_s is None else min(REGISTER_S, deadline_s))
         return list(dict.fromkeys(str(good.cid) for good in goods if good.cid is not None))
 
-    def goods(self, page_token: str, count: int) -> tuple[Good, ...]:
-        """Goods by path, behind those of the page with that token. Raises CallerFault ("page_token")."""
-        return self._catalogue.goods(_place_of(page_token), count)
+    def goods(self, page_token: str, count: int, *, with_paths: bool = True) -> tuple[Good, ...]:
+        """Goods by path, behind those of the page with that token. Raises CallerFault ("page_token").
+
+        Without `with_paths` a token names no path, and one that does is refused: the answers to a few of
+        these would tell the path of any good.
+        """
+        return self._catalogue.goods(self._place_of(page_token, with_paths), count)
 
     def sent_bytes(self, good: Good) -> int:
         """Sent of it since the start."""
         self._sent.add(self._take_sent())
         return self._sent.of(good)
 
-    def page_token(self, last: Good) -> str:
-        """For the page behind `last`."""
-        return f"{last.id}:{shown_path(last.path)}"
+    def page_token(self, last: Good, *, with_paths: bool = True) -> str:
+        """For the page behind `last`. With its path the page is found after `last` has gone, too."""
+        return f"{last.id}:{shown_path(last.path)}" if with_paths else str(last.id)
 
     # --- within
+
+    def _place_of(self, page_token: str, with_paths: bool) -> tuple[str, int] | None:
+        if not page_token:
+            return None
+        number, colon, path = page_token.partition(":")
+        if not number.isdecimal() or len(number) > 18 or bool(colon) is not with_paths:
+            raise CallerFault("page_token", "not issued by this server")
+        if with_paths:
+            return path, int(number)
+        known = self._catalogue.path_of(int(number))
+        if known is None:
+            raise CallerFault("page_token", "the last good of that page is no longer sold; begin again")
+        return known, int(number)
 
     async def _sell(self, order: SellOrder, register_s: float) -> AsyncGenerator[SaleEvent, None]:
         put: list[GoodPut] = []
@@ -288,15 +305,6 @@ class Shop:
             async for event in events:
                 if isinstance(event, Sale) and event.fault is not None:
                     logger.warning("cannot sell %s: %s", event.path, event.fault)
-
-
-def _place_of(page_token: str) -> tuple[str, int] | None:
-    if not page_token:
-        return None
-    number, colon, path = page_token.partition(":")
-    if not colon or not number.isdecimal() or len(number) > 18:
-        raise CallerFault("page_token", "not issued by this server")
-    return path, int(number)
 
 
 def _progress(event: ImportProgress) -> SaleProgress:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 import grpc.aio
@@ -21,7 +21,7 @@ from fastmarket.market.access import AccessScope, Token, Tokens
 from fastmarket.market.call_rate import CallRate
 from fastmarket.market.calls import Method
 from fastmarket.market.grpc_errors import Status, too_many_calls
-from fastmarket.market.sharing import CALLER, FROM_HERE, Share
+from fastmarket.market.sharing import CALLER, FROM_HERE, MAY_WRITE, Share
 from fastmarket.wording import suppressed_note
 
 log = logging.getLogger(__name__)
@@ -132,9 +132,9 @@ class CallTimer:
         guard, bounds, memory = self.guard, self.bounds, self.memory
 
         async def admitted(request: Any, context: Context) -> Any:
-            caller = caller_of(context.peer())
+            caller, may_write = caller_of(context.peer()), from_here(host_of(context.peer()))
             if guard is not None:
-                caller, refusal = guard.admit(path, scope, caller, context)
+                caller, may_write, refusal = guard.admit(path, scope, context)
                 if refusal is not None:
                     await context.abort(refusal.code, refusal.details, refusal.metadata)
             if memory is not None and not memory.admits(CALL_BYTES, Priority.CALLER):
@@ -149,6 +149,7 @@ class CallTimer:
                         await context.abort(refusal.code, refusal.details, refusal.metadata)
                     CALLER.set(caller)
                     FROM_HERE.set(from_here(host_of(context.peer())))
+                    MAY_WRITE.set(may_write)
                     with _NOTHING if guard is None or not streams else guard.going_on(caller, scope):
                         return await inner(request, context)
             except _RevokedError:
@@ -280,6 +281,15 @@ class _Watched(grpc.GenericRpcHandler):
         return made
 
 
+class Admission(NamedTuple):
+    """The name that a caller is accounted under, whether it may write (`MAY_WRITE`), and why its call is
+    refused (None: it is not)."""
+
+    caller: str
+    may_write: bool
+    refusal: Status | None
+
+
 class Guard:
     """Refuses callers without a valid token, and those that call too often."""
 
@@ -327,24 +337,22 @@ class Guard:
             del self._going_on[task]
             self._revoked.discard(task)
 
-    def admit(
-        self, path: str, scope: AccessScope, caller: str, context: Context
-    ) -> tuple[str, Status | None]:
-        """The caller's name, and why its call is refused (None: it is admitted)."""
+    def admit(self, path: str, scope: AccessScope, context: Context) -> Admission:
+        """Who calls, and whether it may."""
         host = host_of(context.peer())
+        caller, may_write = caller_of(context.peer()), from_here(host)
         if self._tokens is not None:
             token, refused = self._authorized(self._tokens, path, scope, context, host)
             if token is None:
-                return caller, refused
-            caller = token.name
-        if from_here(host):
-            return caller, None
-        wait_s = self._rate.take(caller, self._now())
+                return Admission(caller, False, refused)
+            caller, may_write = token.name, token.scope is AccessScope.WRITE
+        wait_s = 0.0 if from_here(host) else self._rate.take(caller, self._now())
         if not wait_s:
-            return caller, None
+            return Admission(caller, may_write, None)
         self._tell(caller, "calls too often")
         wait_ms = max(1, round(wait_s * 1000))
-        return caller, too_many_calls(f"calls: rate limit exceeded; try again in {wait_ms} ms", wait_s)
+        refused = too_many_calls(f"calls: rate limit exceeded; try again in {wait_ms} ms", wait_s)
+        return Admission(caller, may_write, refused)
 
     def _authorized(
         self, tokens: Tokens, path: str, scope: AccessScope, context: Context, host: str

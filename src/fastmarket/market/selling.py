@@ -16,7 +16,7 @@ from fastmarket.formats.unixfs.profile import UNIXFS_V0_2015, CidProfile
 from fastmarket.market.access import AccessScope
 from fastmarket.market.calls import Calls, Method
 from fastmarket.market.grpc_errors import status_of
-from fastmarket.market.sharing import FROM_HERE
+from fastmarket.market.sharing import FROM_HERE, MAY_WRITE
 from fastmarket.offers.model.offer import MAX_PRICE_PER_MB
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 
@@ -75,9 +75,10 @@ class SellingMethods:
     async def _list_goods(self, request: v1.ListGoodsRequest, deadline_s: float | None) -> Message:
         size = min(request.page_size or DEFAULT_PAGE, self._config.max_page)
         shop = self._open_shop
-        page = shop.goods(request.page_token, size + 1)
-        token = shop.page_token(page[size - 1]) if len(page) > size else ""
-        goods = [_good(good, shop.sent_bytes(good)) for good in page[:size]]
+        may_write = MAY_WRITE.get()  # where files lie is for those that may say what is sold
+        page = shop.goods(request.page_token, size + 1, with_paths=may_write)
+        token = shop.page_token(page[size - 1], with_paths=may_write) if len(page) > size else ""
+        goods = [_good(good, shop.sent_bytes(good), may_write) for good in page[:size]]
         return v1.ListGoodsResponse(goods=goods, next_page_token=token)
 
 
@@ -118,10 +119,10 @@ def _status(fault: FastmarketError) -> tuple[int, str]:
     return int(status.code.value[0]), status.details
 
 
-def _good(good: Good, sent_bytes: int) -> v1.Good:
+def _good(good: Good, sent_bytes: int, with_path: bool) -> v1.Good:
     return v1.Good(
         cid="" if good.cid is None else str(good.cid),
-        path=good.path.encode("utf-8", "replace").decode(),
+        path=good.path.encode("utf-8", "replace").decode() if with_path else "",
         size=good.size,
         price=good.price_per_mb,
         user_id=good.user_id,

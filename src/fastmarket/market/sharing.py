@@ -22,6 +22,11 @@ FROM_HERE: ContextVar[bool] = ContextVar("FROM_HERE", default=False)
 """Whether that caller is a program on this machine."""
 
 
+MAY_WRITE: ContextVar[bool] = ContextVar("MAY_WRITE", default=False)
+"""Whether that caller has a token that may write or, where there are no tokens, is a program on this machine.
+The HTTP port asks the same of whoever writes (`web.write_access`)."""
+
+
 class FairQueue(Generic[Item]):
     """A queue that serves callers round robin; each caller's items keep their order."""
 

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from google.protobuf.message import Message
 
 from fastmarket.config import MarketConfig
-from fastmarket.errors import Busy, CallerFault
+from fastmarket.errors import Busy, CallerFault, Forbidden
 from fastmarket.formats.cid import Named, cid_text
 from fastmarket.formats.identity import PeerId
 from fastmarket.market import replies
@@ -22,7 +22,7 @@ from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.requests import v1_named, v1_terms, v1_user_id
 from fastmarket.market.searches import Searches
 from fastmarket.market.service import MarketService
-from fastmarket.market.sharing import CALLER, Share
+from fastmarket.market.sharing import CALLER, MAY_WRITE, Share
 from fastmarket.market.watching import Watching
 from fastmarket.net.fetching.probing import HolderLiveness, Probe, Prober
 from fastmarket.net.gateways import gateway_url
@@ -109,6 +109,10 @@ class V1Methods:
     async def _find_holders(
         self, request: v1.FindHoldersRequest, deadline_s: float | None
     ) -> AsyncGenerator[Message, None]:
+        if request.live and not MAY_WRITE.get():
+            raise Forbidden(
+                "live", "probing holders takes a token that may write, or a program on the node's machine"
+            )
         content = v1_named(request.content)
         answer = v1.FindHoldersResponse(cid=content.cid, named_by=content.by)  # type: ignore[arg-type]
         most = request.max_price if request.HasField("max_price") else None

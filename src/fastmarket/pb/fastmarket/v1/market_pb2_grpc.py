@@ -234,7 +234,8 @@ class MarketServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListGoods(self, request, context):
-        """Lists what this node sells, ordered by path, in pages.
+        """Lists what this node sells, ordered by path, in pages. Paths are shown to whoever may write: with tokens, a
+        token that may write; without, a program on this node's machine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
