@@ -270,6 +270,8 @@ async def _abort(error: Exception, request_type: type[Message], context: Context
     else:
         log.error("%s failed", request_type.DESCRIPTOR.full_name, exc_info=error)
         status = INTERNAL
+    # Its frames hold the message and what was made of it, and the call holds the error: a cycle.
+    error.__traceback__ = error.__context__ = error.__cause__ = None
     await context.abort(status.code, status.details, status.metadata)
     raise AssertionError("abort raises")
 

@@ -152,6 +152,10 @@ class CallTimer:
                     MAY_WRITE.set(may_write)
                     with _NOTHING if guard is None or not streams else guard.going_on(caller, scope):
                         return await inner(request, context)
+            except grpc.aio.AbortError as aborted:
+                # gRPC keeps it with the call: without the frames below, which hold messages.
+                aborted.__context__ = None
+                raise aborted.with_traceback(None) from None
             except _RevokedError:
                 refusal = Status(grpc.StatusCode.UNAUTHENTICATED, "authorization: the token was revoked")
             except _UnreadError:  # the call's share has been released
