@@ -80,8 +80,9 @@ class Life(Driver):
         self.connected: dict[PeerId, Life] = {}
         self.addresses = Addresses()
         self.began_at = self.world.now
-        world, error_s = self.world, machine.clock_error_s
-        self.clock = Clock(lambda: world.now + error_s, lambda: world.now - START)
+        world = self.world
+        # The system's clock steps while the process runs; nothing of it may follow.
+        self.clock = Clock(lambda: world.now + machine.clock_error_s, lambda: world.now - START)
         self._offset = self.clock.now() - world.now
         self._armed: float | None = None
         self._thawed: list[Callable[[], None]] = []

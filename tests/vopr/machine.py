@@ -21,8 +21,8 @@ ADDRESSES = 1000  # a machine's next address is so many numbers on
 
 
 class Machine:
-    """Outlives its processes. An error of its system clock takes effect when a process starts, as `net.clock`
-    has it."""
+    """Outlives its processes. Its system clock steps at any time; that takes effect when a process starts, as
+    `net.clock` has it."""
 
     def __init__(self, world: World, number: int, config: NodeConfig) -> None:
         self.world = world

@@ -14,6 +14,7 @@ from fastmarket.core.registrations import PutOperation
 from fastmarket.formats.choice import FailureKind
 from fastmarket.kad.outcome import Outcome
 from fastmarket.kad.records import put_job
+from fastmarket.net.clock import Clock
 from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.model import offer as offers
 from fastmarket.storage.database import OfferDatabase
@@ -116,6 +117,13 @@ def a_newer_version_of_ours_is_not_taken_over(patch: pytest.MonkeyPatch) -> None
     patch.setattr(Reprovider, "on_newer", lambda self, offer, now: None)
 
 
+def timers_follow_the_system_clock(patch: pytest.MonkeyPatch) -> None:
+    def step(self: Clock, system: Callable[[], float], monotonic: Callable[[], float]) -> None:
+        self._monotonic, self._offset = system, 0.0
+
+    patch.setattr(Clock, "__init__", step)
+
+
 @dataclass(frozen=True)
 class Planted:
     """`put` puts a fault into the product for a test; `seed`: of a small plan that shows it."""
@@ -137,5 +145,6 @@ PLANTED: Mapping[str, Planted] = {
         Planted(a_quorum_is_one, 1),
         Planted(a_failed_storer_counts, 1),
         Planted(a_newer_version_of_ours_is_not_taken_over, 4),
+        Planted(timers_follow_the_system_clock, 3),
     )
 }
