@@ -204,7 +204,7 @@ def test_a_full_content_refuses_without_a_signature_and_takes_one_from_elsewhere
     assert len(list(storer.offers.store.held(CONTENT))) == 32
 
 
-def test_renewals_in_a_full_content_do_not_have_it_counted_again() -> None:
+def test_neither_renewals_nor_newcomers_have_a_full_content_counted_again() -> None:
     """A STORE of renewals and newcomers in turn would cost as many looks through all of its offers."""
     storer = Storer(OfferConfig(max_offers_per_content=32))
     held = [sign_offer(identity(100 + n), terms(0), START) for n in range(32)]
@@ -218,7 +218,7 @@ def test_renewals_in_a_full_content_do_not_have_it_counted_again() -> None:
         assert storer.offers.store._crowds[CONTENT] is crowd
     seller = sign_offer(identity(300), terms(50), START)
     assert storer.store(9, seller, block=NEXT_DOOR) == {Ack.STORED: 1}
-    assert CONTENT not in storer.offers.store._crowds
+    assert storer.offers.store._crowds[CONTENT] is crowd
     prices = [one.price_per_mb for one in storer.offers.store.held(CONTENT)]
     assert sorted(prices) == [0] * 29 + [9, 9, 50] or sorted(prices) == [0] * 28 + [9, 9, 9, 50]
 

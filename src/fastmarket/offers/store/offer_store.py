@@ -76,7 +76,7 @@ class OfferStore:
         self._shelves = Shelves(self._block_of)
         self.expiry = ExpirySchedule(config.expiry_step_s)
         self._own: set[OfferKey] = set()
-        self._crowds: dict[bytes, Crowd] = {}  # full contents for which something was refused
+        self._crowds: dict[bytes, Crowd] = {}  # contents that are full, or were and are not half empty
 
     def __len__(self) -> int:
         return self._budget.count
@@ -191,13 +191,9 @@ class OfferStore:
     def _replace(
         self, key: OfferKey, held: Offer, newer: Offer, held_until: int, own: bool, source: Source | None
     ) -> None:
-        shares = self._budget.shares
-        crowd, before = self._crowds.get(key[0]), shares.source(unit_of(held))
         self._shelves.replace(key, held, newer)
         self._forget(key, held)
         self._note(key, newer, held_until, own, source)
-        if crowd is not None and shares.source(unit_of(newer)) == before:
-            self._crowds[key[0]] = crowd  # it would be made the same again
 
     def _vouched(self, held: Offer, source: Source) -> None:
         """Its provider sent it as well: from now on it counts for the provider."""
@@ -255,6 +251,8 @@ class OfferStore:
     ) -> None:
         contents = [offer[_CONTENT] for offer in offers]
         self._shelves.put_only(contents, offers, replaced)
+        for content in contents if self._crowds else ():
+            self._crowds.pop(content, None)
         self._become_others(contents)
         step = self.expiry.step_of(offers[0].not_after)
         self._budget.add_batch(batch, offers, step, own, source)
@@ -384,7 +382,10 @@ class OfferStore:
         """Offers of a content that are not our own, with their sources."""
         for one in self._shelves.held(content):
             if not self._is_own(one.key, one):
-                yield one, self._budget.shares.source(unit_of(one)) or restored(one.provider.raw)
+                yield one, self._source_of(one)
+
+    def _source_of(self, held: Offer) -> Source:
+        return self._budget.shares.source(unit_of(held)) or restored(held.provider.raw)
 
     def _block_of(self, offer: Offer) -> bytes:
         """The address block that an offer counts for."""
@@ -401,7 +402,7 @@ class OfferStore:
         crowd = self._crowd(offer.content)
         if crowd is not None:
             whose = source or restored(provider)
-            displaced = crowd.displaced(whose, provider, self._of_others(offer.content))
+            displaced = crowd.displaced(whose, provider)
             if displaced is None:
                 return False
             self._drop(displaced.key, displaced)
@@ -417,14 +418,14 @@ class OfferStore:
         if own:
             self._own.add(key)
         self._budget.add(offer, own, source)
+        crowd = self._crowds.get(key[0])
+        if crowd is not None and not self._is_own(key, offer):
+            crowd.put(offer, self._source_of(offer))
         self.expiry.add(key, offer.not_after, held_until)
 
     def _become_others(self, contents: Sequence[bytes]) -> None:
         """Called by `_put_whole`, `_note` and `_forget`: nothing else changes the offers of a content."""
         self.version += 1
-        if self._crowds:
-            for content in contents:
-                self._crowds.pop(content, None)
         for content in contents:
             self._caches.invalidate(content)
 
@@ -433,7 +434,13 @@ class OfferStore:
         self._forget(key, offer)
 
     def _forget(self, key: OfferKey, offer: Offer) -> None:
-        self._become_others((key[0],))
+        content = key[0]
+        self._become_others((content,))
+        crowd = self._crowds.get(content)
+        if crowd is not None:
+            crowd.discard(key)
+            if 2 * self._shelves.count(content) < self._config.max_offers_per_content:
+                del self._crowds[content]
         self._budget.remove(offer)
         self._own.discard(key)
         self.expiry.discard(key, offer.not_after)
