@@ -189,12 +189,17 @@ class FetchRun:
         self.open[ask.request] = ask
         self.asks.append((self.now, ask))
         assert ask.deadline > self.now
-        assert sum(1 for one in self.open.values() if one.cid == ask.cid) <= 2, "asked of a third"
+        others = {one.holder for one in self.open.values() if one.cid == ask.cid} - {ask.holder}
+        assert len(others) < 2 or self._are_useless(others), "asked of a third"
         assert ask.cid not in self.delivered, "asked for what is verified"
         assert (holder.asked[ask.cid] == 0) or ask.cid not in holder.lacks, "asked again for what it lacks"
         assert ask.holder not in self.ends(), "asked of one that ended"
         holder.asked[ask.cid] += 1
         self._at(0, "_serve", holder, ask)
+
+    def _are_useless(self, holders: set[int]) -> bool:
+        """Whether they are two of which neither has delivered anything."""
+        return len(holders) == 2 and not any(one.blocks for one in self.fetch.holders() if one.key in holders)
 
     def _serve(self, holder: VirtualHolder, ask: Ask) -> None:
         holder.answers += 1

@@ -2,7 +2,8 @@
 
 The cheapest holders first, all of them at once up to their windows. A block is under way at most twice: a
 second holder is asked when the first is late, or by a holder that has nothing else to do and is expected to
-be quicker.
+be quicker. Where neither has ever delivered anything, it is asked of a third, which may be a dearer one
+(`Roster.best_for`): dozens that ask nothing and are dead do not hide one that lives.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from fastmarket.config.fetching import FetchConfig
 from fastmarket.exchange.fetching.events import Ask, Drop, FetchAction, FetchEvent, HolderEnded
 from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderEnd
 from fastmarket.exchange.fetching.holder_state import HolderState
-from fastmarket.exchange.fetching.roster import Roster
+from fastmarket.exchange.fetching.roster import Roster, is_asked
 from fastmarket.exchange.fetching.wanted import AskedBlock, WantedBlock, WantedBlocks
 from fastmarket.formats.block import MAX_BLOCK_BYTES, verify_block
 
 MAX_COPIES = 2
-"""Requests for one block under way at once."""
+"""Requests for one block under way at once; one more while it is late with holders that delivered nothing."""
 
 # Blocks that are passed over in one turn because the holders with room do not have them.
 _MAX_PASSED = 64
@@ -233,7 +234,7 @@ class Asking:
         block, holder = request.block, request.holder
         if holder.heard_at <= request.asked_at:
             holder.is_late = True
-        if (block.is_inner or self._hurries) and len(block.asked) < MAX_COPIES:
+        if (block.is_inner or self._hurries) and len(block.asked) < _most_copies(block):
             self._put(block)
 
     def _deadline(self, request: AskedBlock) -> float:
@@ -281,7 +282,7 @@ class Asking:
                 heappop(self._waiting)
                 block.is_waiting = False
                 self._ask(holder, block, now)
-            elif self.roster.with_room(now):
+            elif self.roster.may_be_asked_for_others(block, now):
                 passed.append(heappop(self._waiting))
             else:
                 break
@@ -295,7 +296,7 @@ class Asking:
         waiting = self._waiting
         while waiting:
             block = waiting[0][3]
-            if not block.is_done and len(block.asked) < MAX_COPIES:
+            if not block.is_done and len(block.asked) < _most_copies(block):
                 return block
             heappop(waiting)
             block.is_waiting = False
@@ -358,13 +359,16 @@ class Asking:
         idle = self.roster.with_room(now) if self._requests else []
         if not idle:
             return
-        single = [one for one in self._requests.values() if len(one.block.asked) == 1]
+        single = [one for one in self._requests.values() if len(one.block.asked) < _most_copies(one.block)]
         single.sort(key=lambda one: (not one.is_late, -one.due_at))  # the latest of all first
-        idle.sort(key=lambda one: (one.price, one.pace.eta_s(0, one.under_way_bytes)))
+        failing = {one.key: self.roster.is_of_failing(one) for one in idle}
+        idle.sort(key=lambda one: (failing[one.key], one.price, one.pace.eta_s(0, one.under_way_bytes)))
         for request in single:
             block = request.block
+            if len(block.asked) >= _most_copies(block):
+                continue  # it was of two requests
             for holder in idle:
-                if holder is request.holder or holder.key in block.lacking or not holder.has_room(now):
+                if is_asked(block, holder) or holder.key in block.lacking or not holder.has_room(now):
                     continue
                 if self._is_quicker(holder, request, now) and self._may_pay(holder, block):
                     self._ask(holder, block, now)
@@ -388,3 +392,7 @@ class Asking:
             return []
         blocks = [entry[3] for entry in self._waiting if not entry[3].is_done]
         return [] if any(map(self.roster.can_serve, blocks)) else blocks
+
+
+def _most_copies(block: WantedBlock) -> int:
+    return MAX_COPIES + all(one.is_late and not one.holder.blocks for one in block.asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final, TypeAlias
 
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import CallerFault, LimitExceeded
@@ -10,6 +11,9 @@ from fastmarket.exchange.fetching.bill import Bill
 from fastmarket.exchange.fetching.holder import FetchHolder, HolderEnd
 from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.wanted import WantedBlock
+
+FAILED_OF_A_PRICE: Final = 2
+"""Holders of one price that failed or are silent, while none delivered, before dearer ones are asked, too."""
 
 
 class Roster:
@@ -67,24 +71,54 @@ class Roster:
 
     def best_for(self, block: WantedBlock, now: float) -> HolderState | None:
         """Of the first with room and the same price, the one that will deliver the block first; None: none
-        can be asked now."""
+        can be asked now.
+
+        While all of a price fail, one request at a time is enough for them, and none for a block that
+        everything waits for, if dearer ones may have it.
+        """
         best, best_eta = None, 0.0
-        size = block.size
+        spare: HolderState | None = None
+        size, tried, is_enough, is_dearer = block.size, None, False, False
         for one in self._usable:
-            if best is not None and _tier(one) > _tier(best):
+            tier = _tier(one)
+            if best is not None and tier > _tier(best):
                 break
-            if not one.has_room(now) or one.key in block.lacking or is_asked(block, one):
+            if tier != tried:
+                tried, is_enough = tier, self._is_enough(tier, block)
+            is_free = one.has_room(now) and not is_asked(block, one)
+            if one.key in block.lacking or (is_enough and spare is not None):
+                continue
+            if not is_free and (is_enough or is_dearer):
                 continue
             if not self.bill.allows(one, block, self._all.values()):
                 continue  # a dearer one may be: each holder's share is rounded up
+            is_dearer |= not is_enough
+            if is_enough:
+                spare = one
+            if is_enough or not is_free:
+                continue
             eta = one.pace.eta_s(size, one.under_way_bytes)
             if best is None or eta < best_eta:
                 best, best_eta = one, eta
-        return best
+        return best if is_dearer else spare
+
+    def _is_enough(self, tier: _Tier, block: WantedBlock) -> bool:
+        """Whether all of a price fail, and one of them is being asked, or all waits for the block."""
+        its = [one for one in self._all.values() if _tier(one) == tier]
+        return _are_failing(its) and (block.is_inner or any(one.under_way for one in its))
+
+    def is_of_failing(self, holder: HolderState) -> bool:
+        """Whether all of its price fail."""
+        return _are_failing([one for one in self._all.values() if _tier(one) == _tier(holder)])
 
     def with_room(self, now: float) -> list[HolderState]:
         """Those that may be asked for one more, in the order in which they are asked."""
         return [one for one in self._usable if one.has_room(now)]
+
+    def may_be_asked_for_others(self, block: WantedBlock, now: float) -> bool:
+        """Whether somebody with room is not just passed over for this block because all of its price fail."""
+        tiers = dict.fromkeys(_tier(one) for one in self._usable if one.has_room(now))
+        return not all(self._is_enough(tier, block) for tier in tiers)
 
     def check_bill(self, holder: HolderState | None, file_bytes: int) -> None:
         """Raises CallerFault("max_cost", ...) if the bytes that came in a block, of which it was not known
@@ -114,9 +148,20 @@ class Roster:
         return "would cost more than the most that was allowed"
 
 
-def _tier(one: HolderState) -> tuple[bool, int]:
+_Tier: TypeAlias = tuple[bool, int]
+
+
+def _tier(one: HolderState) -> _Tier:
     """Holders that failed before come after all others, however little they ask; else the price counts."""
     return one.holder.standing < 0, one.price
+
+
+def _are_failing(some: list[HolderState]) -> bool:
+    failing = sum(
+        one.end is not None or one.is_late or bool(one.failures or one.silences or one.late_in_row)
+        for one in some
+    )
+    return failing >= FAILED_OF_A_PRICE and not any(one.blocks for one in some)
 
 
 def is_asked(block: WantedBlock, holder: HolderState) -> bool:

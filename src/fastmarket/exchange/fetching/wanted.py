@@ -43,7 +43,7 @@ class WantedBlock:
         self.size = size
         self.file_bytes = file_bytes
         self.places: list[Place] = []
-        self.asked: list[AskedBlock] = []  # at most two
+        self.asked: list[AskedBlock] = []  # at most three
         self.lacking: set[int] = set()  # holders that do not have it
         self.is_done = False
         self.is_waiting = False  # to be asked for

@@ -112,6 +112,18 @@ def test_a_silent_holder_costs_no_more_than_its_timeout() -> None:
     assert run.holders[0].asked.total() <= 1 + CONFIG.first_window
 
 
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize("nature", [Nature.SILENT, Nature.BROKEN])
+def test_dozens_of_dead_free_holders_do_not_hide_a_dear_one(nature: Nature, in_order: bool) -> None:
+    alone = took(run_of(VirtualHolder(100, price=7, rate=PLENTY), in_order=in_order))
+    dead = [VirtualHolder(key, nature) for key in range(60)]
+    run = run_of(*dead, VirtualHolder(100, price=7, rate=PLENTY), in_order=in_order)
+    run.go(60, until_verified=1)
+    assert run.now - START < 0.8  # with one alone some 0.1
+    assert took(run) < alone + 6  # the last leaf that a dead one was asked for times out
+    assert tally(run, 100).bytes == len(DATA)
+
+
 def test_a_holder_that_falls_silent_in_the_middle_is_left_behind() -> None:
     good = took(run_of(VirtualHolder(1, rate=PLENTY), VirtualHolder(2, rate=PLENTY)))
     run = run_of(

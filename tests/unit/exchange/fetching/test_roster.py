@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from fastmarket.config import FetchConfig
 from fastmarket.exchange.fetching.bill import Bill
-from fastmarket.exchange.fetching.holder import FetchHolder
+from fastmarket.exchange.fetching.holder import FetchHolder, HolderEnd
+from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.roster import Roster
 from fastmarket.exchange.fetching.wanted import WantedBlock
 
@@ -45,3 +46,29 @@ def test_whoever_may_serve_is_asked(max_cost: int, missing: int, holders: list[t
     """Otherwise a fetch would wait for ever: nothing is under way, and nobody is wanted."""
     made = roster(max_cost, missing, holders)
     assert (made.best_for(BLOCK, NOW) is not None) == made.can_serve(BLOCK)
+
+
+def test_dearer_ones_are_asked_while_all_of_a_price_fail() -> None:
+    """One request at a time goes on looking for a cheap one that lives; all waits for an inner node."""
+    made, inner = roster(1000, 840_007, [(0, 0)] * 3 + [(9, 0)]), WantedBlock(b"inner", True, 0, 0, 0)
+
+    def prices() -> list[int | None]:
+        return [None if best is None else best.price for best in map(best_for, (BLOCK, inner))]
+
+    def best_for(block: WantedBlock) -> HolderState | None:
+        return made.best_for(block, NOW)
+
+    one, two, three, dear = made
+    one.failures = 1
+    assert prices() == [0, 0]
+    two.silences = 1
+    assert prices() == [0, 9]
+    three.under_way = 1
+    assert prices() == [9, 9]
+    dear.paused_until = NOW + 1
+    assert prices() == [None, None], "it is waited for"
+    dear.end = HolderEnd.GONE
+    made.end(dear, HolderEnd.GONE, "")
+    assert prices() == [0, 0], "there is no other"
+    dear.end, three.blocks = None, 1
+    assert prices() == [0, 0], "one delivers for that price"
