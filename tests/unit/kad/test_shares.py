@@ -50,6 +50,30 @@ def test_of_one_sender_the_values_nearest_to_us_stay() -> None:
     assert all(store.get(key, NOW) for key in nearest)
 
 
+class Watched(Record):
+    """A record that counts how often its expiry is looked at."""
+
+    looked = 0
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "expires":
+            Watched.looked += 1
+        return super().__getattribute__(name)
+
+
+def test_a_full_store_is_not_searched_for_expired_values_at_each_refusal() -> None:
+    store = RecordStore(replace(KadConfig(), max_records=100), bytes(32))
+    for n in range(100):
+        assert store.put(Watched(b"/pk/%d" % n, b"value", NOW, NOW + 1000.0 + n), NOW, FLOOD)
+    Watched.looked = 0
+    for n in range(100):
+        store.would_refuse(record(n), NOW + 1, FLOOD)
+        store.put(record(n, 10_000), NOW + 1, FLOOD)
+    assert Watched.looked < 100 * 2, "not one search of all a value"
+    assert store.expire(NOW + 1050.0) > 0
+    assert not any(store.get(b"/pk/%d" % n, NOW) for n in range(50)), "those that expired are dropped"
+
+
 @pytest.mark.parametrize("source", [Source(HOME, b"other"), Source(ELSEWHERE, b"other"), None])
 def test_who_brings_values_of_others_again_cannot_have_them_give_way(source: Source | None) -> None:
     store = RecordStore(replace(KadConfig(), max_records=100), bytes(32))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import KadConfig
@@ -29,7 +30,7 @@ _PROVIDER_BYTES = 500
 class RecordStore:
     """Values by key. Expired ones are never returned; `expire` drops them."""
 
-    __slots__ = ("_bytes", "_config", "_local", "_records", "_shares")
+    __slots__ = ("_bytes", "_config", "_first_expiry", "_local", "_records", "_shares")
 
     def __init__(self, config: KadConfig, local: bytes = bytes(32)) -> None:
         """`local`: our key; of one sender's values those farthest from it are displaced first."""
@@ -40,6 +41,7 @@ class RecordStore:
             lambda key: (distance(local, key), 1), int(total * _BLOCK_SHARE), int(total * _SENDER_SHARE)
         )
         self._records: dict[bytes, Record] = {}
+        self._first_expiry = inf  # none expires before: strangers' values for a full store cost no scan each
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -66,6 +68,7 @@ class RecordStore:
             source = self._whose(record, source)
         self.remove(key)
         self._records[key] = record
+        self._first_expiry = min(self._first_expiry, record.expires)
         self._bytes += record.size
         if source is not None:
             self._shares.enter(key, source, record.size + _RECORD_BYTES)
@@ -92,9 +95,12 @@ class RecordStore:
 
     def expire(self, now: float) -> int:
         """Drops expired values; returns how many."""
+        if now < self._first_expiry:
+            return 0
         gone = [key for key, record in self._records.items() if record.expires <= now]
         for key in gone:
             self.remove(key)
+        self._first_expiry = min((record.expires for record in self._records.values()), default=inf)
         return len(gone)
 
     def _whose(self, record: Record, source: Source) -> Source | None:
