@@ -285,7 +285,7 @@ class _Watched(grpc.GenericRpcHandler):
         return made
 
 
-class Admission(NamedTuple):
+class CallAdmission(NamedTuple):
     """The name that a caller is accounted under, whether it may write (`MAY_WRITE`), and why its call is
     refused (None: it is not)."""
 
@@ -341,22 +341,22 @@ class Guard:
             del self._going_on[task]
             self._revoked.discard(task)
 
-    def admit(self, path: str, scope: AccessScope, context: Context) -> Admission:
+    def admit(self, path: str, scope: AccessScope, context: Context) -> CallAdmission:
         """Who calls, and whether it may."""
         host = host_of(context.peer())
         caller, may_write = caller_of(context.peer()), from_here(host)
         if self._tokens is not None:
             token, refused = self._authorized(self._tokens, path, scope, context, host)
             if token is None:
-                return Admission(caller, False, refused)
+                return CallAdmission(caller, False, refused)
             caller, may_write = token.name, token.scope is AccessScope.WRITE
         wait_s = 0.0 if from_here(host) else self._rate.take(caller, self._now())
         if not wait_s:
-            return Admission(caller, may_write, None)
+            return CallAdmission(caller, may_write, None)
         self._tell(caller, "calls too often")
         wait_ms = max(1, round(wait_s * 1000))
         refused = too_many_calls(f"calls: rate limit exceeded; try again in {wait_ms} ms", wait_s)
-        return Admission(caller, may_write, refused)
+        return CallAdmission(caller, may_write, refused)
 
     def _authorized(
         self, tokens: Tokens, path: str, scope: AccessScope, context: Context, host: str
