@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastmarket.market.guard import Around
     from fastmarket.node_content import Selling
     from fastmarket.node_fetching import Fetching
+    from fastmarket.node_payments import Payments
     from fastmarket.web.metrics import NodeMetrics
     from fastmarket.web.server import WebServer
     from fastmarket.web.write_access import WriteAccess
@@ -52,6 +53,7 @@ class Node(Live):
         self._dht: DhtNode | None = None
         self._fleet: FleetDht | None = None
         self._grpc: MarketServer | None = None
+        self._payments: Payments | None = None
         self._selling: Selling | None = None
         self._fetching: Fetching | None = None
         self._writers: WriteAccess | None = None
@@ -123,6 +125,8 @@ class Node(Live):
         around = None
         if config.web.trace_endpoint:
             around = await enter(parts.tracing(dht, config.web.trace_endpoint))
+        if config.payments.required:
+            self._payments = await enter(self._pays())
         if config.content.port is not None:
             self._selling = await enter(self._sells())
             self.content_url = self._selling.place.base_url
@@ -193,12 +197,17 @@ class Node(Live):
     def _sells(self) -> AbstractAsyncContextManager[Selling]:
         from fastmarket.node_content import selling
 
-        return selling(self.dht, self.market, self._config, self._data_dir)
+        return selling(self.dht, self.market, self._config, self._data_dir, self._payments)
 
     def _fetches(self) -> AbstractAsyncContextManager[Fetching]:
         from fastmarket.node_fetching import fetching
 
-        return fetching(self.dht, self.market, self._config, self._selling, self._data_dir)
+        return fetching(self.dht, self.market, self._config, self._selling, self._data_dir, self._payments)
+
+    def _pays(self) -> AbstractAsyncContextManager[Payments]:
+        from fastmarket.node_payments import payments
+
+        return payments(self.dht, self._identity, self._config.payments, self._data_dir)
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config

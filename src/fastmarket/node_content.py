@@ -14,10 +14,14 @@ from fastmarket.content.allowed import AllowedPaths
 from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.importing import Importer
 from fastmarket.content.keeping import GoodsKeeper
+from fastmarket.content.port.cashier import Cashier
 from fastmarket.content.port.server import ContentServer
+from fastmarket.content.prices import GoodPrices
 from fastmarket.content.shop import OfferRegistry, Shop
 from fastmarket.libp2p.scopes import ScopeKind
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.node_payments import LOOK_S, Payments
+from fastmarket.repeating import Repeating
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,14 @@ class Selling:
 
 @asynccontextmanager
 async def selling(
-    dht: DhtNode, registry: OfferRegistry, config: NodeConfig, data_dir: Path | None
+    dht: DhtNode,
+    registry: OfferRegistry,
+    config: NodeConfig,
+    data_dir: Path | None,
+    payments: Payments | None = None,
 ) -> AsyncIterator[Selling]:
     """Serves what was sold before from enter to exit. `registry` takes the offers: the node, or its fleet.
+    `payments`: None: what has a price is given away.
 
     Raises CallerFault ("content-port", "content-url", "content-cert", "allow-path"), NodeFault."""
     content = config.content
@@ -50,10 +59,20 @@ async def selling(
     importer = Importer(catalogue, content, allowed)
     faults = dht.host.faults
     memory = dht.host.memory.child(ScopeKind.CONTENT, config.memory.content_bytes)
+    cashier: Cashier | None = None
+    if payments is not None:
+        cashier = Cashier(payments.till, GoodPrices(catalogue), payments.journal, dht.host.clock.now)
     port = ContentServer(
-        catalogue, content, faults=faults, secrets_mode=config.access.secrets_mode, memory=memory
+        catalogue,
+        content,
+        faults=faults,
+        secrets_mode=config.access.secrets_mode,
+        memory=memory,
+        cashier=cashier,
     )
+    looking = Repeating("counting what is owed", lambda: LOOK_S, lambda: _look(cashier), faults)
     try:
+        looking.start()
         bound = await port.start()
 
         def place() -> ContentPlace:
@@ -70,5 +89,13 @@ async def selling(
             await shop.stop()
     finally:
         await port.stop()
+        await looking.stop()
+        if cashier is not None:
+            await cashier.close()
         await asyncio.to_thread(importer.close)
         catalogue.close()
+
+
+def _look(cashier: Cashier | None) -> None:
+    if cashier is not None:
+        cashier.look()

@@ -24,6 +24,7 @@ from fastmarket.net.fetching.probing import Prober
 from fastmarket.net.fetching.sources import HolderReach, OfferFinder, OfferSource, ProviderHolders
 from fastmarket.net.resolver import Resolver
 from fastmarket.node_content import Selling
+from fastmarket.node_payments import Payments
 from fastmarket.storage.holders import HolderFile, HolderSaver
 
 FIND_PEER_S = 10.0  # for the lookup of a holder that told no address
@@ -45,9 +46,10 @@ async def fetching(
     config: NodeConfig,
     selling: Selling | None,
     data_dir: Path | None,
+    payments: Payments | None = None,
 ) -> AsyncIterator[Fetching]:
     """`offers` finds holders: the node, or its fleet. What is sold for nothing is served over Bitswap.
-    `data_dir`: where what is seen of holders is kept.
+    `data_dir`: where what is seen of holders is kept. `payments`: None: nothing is paid for.
 
     A node that serves nothing takes streams of Bitswap from the first peer on that it asks: until then it
     does not list the protocol."""
@@ -66,7 +68,8 @@ async def fetching(
         Resolver(config.host.nameservers, config.holders.resolve_timeout_s),
         host.identifier.addresses.may_dial,
     )
-    reach = HolderReach(dialer, config.holders, host.clock, partial(_over_bitswap, bitswap))
+    wallet = None if payments is None else payments.wallet
+    reach = HolderReach(dialer, config.holders, host.clock, partial(_over_bitswap, bitswap), wallet)
     sources = (OfferSource(offers, reach, host.clock), ProviderHolders(dht, reach))
     file = None if data_dir is None else HolderFile(data_dir)
     history = HolderHistory(config.fetching) if file is None else file.read(config.fetching)

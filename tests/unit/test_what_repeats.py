@@ -94,6 +94,22 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "net/fetching/test_fetcher.py::test_a_bug_of_ours_ends_that_fetch_alone",
     ),
     ("net/fetching/running.py", "RunningFetch.reports", LOOP): (CALLER, ""),
+    ("net/fetching/wallet.py", "Wallet.write", "add_done_callback"): (
+        ONCE,
+        "e2e/test_payments.py::test_sigkill_of_either_side_loses_no_receipt",
+    ),
+    ("content/port/cashier.py", "Cashier.look", "add_done_callback"): (ONCE, ""),
+    ("content/port/cashier.py", "Cashier._take", "add_done_callback"): (
+        ONCE,
+        "e2e/test_payments.py::test_a_priced_file_is_paid_for_with_receipts",
+    ),
+    ("storage/tabs.py", "TabJournal._begin", "add_done_callback"): (
+        ONCE,
+        "unit/storage/test_tabs.py::test_what_comes_during_a_write_is_written_together",
+    ),
+    ("storage/tabs.py", "TabJournal.close", LOOP): (ONCE, ""),
+    ("node_payments.py", "payments", "Repeating"): (REPEATS, ""),
+    ("node_content.py", "selling", "Repeating"): (REPEATS, ""),
     ("storage/holders.py", "HolderSaver.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.on_named", "ensure_future"): (ONCE, ""),

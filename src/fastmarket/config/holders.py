@@ -26,4 +26,5 @@ class HolderConfig:
     search_timeout_s: float = 5.0  # of one search for holders; those found are asked meanwhile
     # Between searches of a fetch whose holders do not serve all: others may have come
     search_interval_s: float = 30.0
+    pay_timeout_s: float = 10.0  # for the last receipt of a fetch; it is sent with the next one otherwise
     progress_interval_s: float = 0.25  # between reports of progress to a caller, which people look at

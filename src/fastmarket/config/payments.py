@@ -35,6 +35,9 @@ class CreditPolicy:
 class PaymentConfig:
     """Payments of a node, as seller and as buyer."""
 
+    # Whether what has a price is sold for receipts, and receipts are signed for what has one; otherwise
+    # prices are told, and everything is given to all
+    required: bool = True
     # Label of what prices are counted in, part of each tab: a buyer pays no seller that names another one
     currency: str = "unit"
     credit: CreditPolicy = field(default_factory=CreditPolicy)

@@ -86,7 +86,9 @@ class BuyerTabs:
         purse.opened = max(purse.opened + 1, int(now * 1000)) + (_JUMP if was_refused else 0)
         purse.secret, purse.seller_key, purse.number = secret, seller_key, 0
         self._changed[purse.tab.seller.raw] = purse
-        return TabOpening(purse.tab, seller_key, x25519_public(private), purse.opened).sign(self._identity)
+        opening = TabOpening(purse.tab, seller_key, x25519_public(private), purse.opened)
+        purse.opening = opening.sign(self._identity)
+        return purse.opening
 
     def ticket(self, purse: Purse, offer: PricedOffer, content: bytes, block: bytes) -> Ticket:
         """For one request for a block (multihash) of a content; a session must be open."""
@@ -171,6 +173,7 @@ class BuyerTabs:
         purse.credit = min(max(credit, 0), most)
         if seq == purse.seq:
             purse.is_accepted = True
+        purse.opening = b""
         self._changed[purse.tab.seller.raw] = purse
 
     def on_claim(self, purse: Purse, offer: PricedOffer, unpaid: int) -> int:

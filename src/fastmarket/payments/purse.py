@@ -42,6 +42,7 @@ class Purse:
         "lost_track",
         "number",
         "opened",
+        "opening",
         "outstanding",
         "paid_amount",
         "paid_bytes",
@@ -74,6 +75,8 @@ class Purse:
         self.day = self.day_amount = 0
         self.secret: bytes | None = None  # of the session with a seller of `seller_key`
         self.seller_key = b""
+        self.opening = b""
+        """Of that session, until the seller has taken it: an envelope."""
         self.number = 0  # of the last ticket
 
     @classmethod
@@ -111,7 +114,7 @@ class Purse:
     def end_ask(self, offer: PricedOffer, count: int, *, verified: int, given_up: int) -> None:
         """The outcome of an `ask` for `count` bytes: so many came and were verified, so many may have been
         sent for nothing."""
-        due = self.due[offer.hash]
+        due = self.due.setdefault(offer.hash, Due(offer.price))
         due.asked -= count
         due.verified += verified
         due.given_up += given_up

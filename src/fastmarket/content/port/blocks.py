@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastmarket.content.port import fields
 from fastmarket.content.port.asked import Asked
+from fastmarket.content.port.cashier import Cashier
 from fastmarket.content.port.conditions import Span, is_known, range_of
 from fastmarket.content.port.dag_nodes import DagNodes
 from fastmarket.content.port.messages import GatewayAnswer, RequestRefused
@@ -12,8 +13,8 @@ from fastmarket.content.port.pieces import place_pieces
 from fastmarket.content.port.resolving import NOT_HERE
 
 
-def block_answer(nodes: DagNodes, asked: Asked) -> GatewayAnswer:
-    """One block, or a range of it. Raises RequestRefused."""
+def block_answer(nodes: DagNodes, asked: Asked, cashier: Cashier | None = None) -> GatewayAnswer:
+    """One block, or a range of it, which costs as much as the block. Raises RequestRefused."""
     found, headers = asked.found, asked.request.headers
     place = nodes.place(found.end)
     if place is None:
@@ -25,6 +26,8 @@ def block_answer(nodes: DagNodes, asked: Asked) -> GatewayAnswer:
         answer.status = 304
         return answer
     size = place.size
+    if cashier is not None and found.end.inline is None:
+        answer.headers += cashier.check(asked.request, found.end.multihash, place)
     span = range_of(headers, etag, size)
     answer.headers += (
         ("Content-Type", RAW_TYPE),

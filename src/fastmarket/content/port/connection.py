@@ -137,6 +137,11 @@ class PortConnection:
     def _on_writable(self) -> None:
         self._guarded(self._ask_and_send)
 
+    def _on_ready(self) -> None:
+        """A request that was held may be answered."""
+        if not self._has_turn:
+            self._guarded(self._ask_and_send)
+
     def _guarded(self, work: Callable[..., None], *args: Any) -> None:
         if self.is_closed:
             return
@@ -185,10 +190,10 @@ class PortConnection:
         shell = self._shell
         most, away = shell.config.max_header_bytes, self._turned_away
         if self._channel.protocol != "h2":
-            return Http1Speaker(shell.desk, most, turned_away=away)
+            return Http1Speaker(shell.desk, most, address=self.address, wake=self._on_ready, turned_away=away)
         from fastmarket.content.port.http2 import Http2Speaker  # h2 takes 40 ms to import
 
-        return Http2Speaker(shell.desk, most, turned_away=away)
+        return Http2Speaker(shell.desk, most, address=self.address, wake=self._on_ready, turned_away=away)
 
     def _note_request(self) -> None:
         speaker = self._speaker

@@ -33,6 +33,10 @@ class AnswerDesk:
         self._date = (-1, "")
         self.tally = tally
 
+    def holds(self, request: GatewayRequest, wake: Callable[[], None]) -> bool:
+        """Whether a request waits for the disk before `begin`; `wake` is called when it has waited enough."""
+        return self._gateway.holds(request, wake)
+
     def begin(self, request: GatewayRequest) -> GatewayAnswer:
         """Starts an answer; `end` must follow."""
         if self.tally.running >= self._max_requests:

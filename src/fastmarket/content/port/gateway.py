@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastmarket.content.place import FileMoved
 from fastmarket.content.port.asked import Asked
 from fastmarket.content.port.blocks import block_answer
 from fastmarket.content.port.cars import car_answer
+from fastmarket.content.port.cashier import Cashier
 from fastmarket.content.port.conditions import only_if_cached
 from fastmarket.content.port.dag_nodes import DagNodes
 from fastmarket.content.port.files import file_answer
@@ -22,9 +25,15 @@ TEXT = "text/plain; charset=utf-8"
 class Gateway:
     """Answers requests out of a source. It never asks anybody else: what is not here is 404."""
 
-    def __init__(self, source: BlockSource) -> None:
+    def __init__(self, source: BlockSource, cashier: Cashier | None = None) -> None:
+        """`cashier`: takes payments; None: everything is given away."""
         self._source = source
+        self._cashier = cashier
         self._nodes = DagNodes(source)
+
+    def holds(self, request: GatewayRequest, wake: Callable[[], None]) -> bool:
+        """Whether a request cannot be answered yet; `wake` is called when it can."""
+        return self._cashier is not None and self._cashier.holds(request, wake)
 
     def answer(self, request: GatewayRequest) -> GatewayAnswer:
         """The answer; its body is not begun. A request that is refused has one, too."""
@@ -49,7 +58,9 @@ class Gateway:
             raise RequestRefused(412, NOT_HERE)
         asked = Asked(request, target, resolve(self._nodes, target), wanted.parameters)
         if wanted.form is AnswerForm.RAW:
-            return block_answer(self._nodes, asked)
+            return block_answer(self._nodes, asked, self._cashier)
+        if self._cashier is not None and asked.found.end.inline is None:
+            self._cashier.check_whole(asked.found.end.multihash)
         if wanted.form is AnswerForm.CAR:
             return car_answer(self._nodes, asked)
         return file_answer(self._source, self._nodes, asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -23,6 +23,10 @@ _METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _BODILESS = frozenset({204, 304})  # without Content-Length
 
 
+def _nothing() -> None:
+    """For who asks again by itself."""
+
+
 class _Waiting(NamedTuple):
     """`last`: the connection ends after it; `chunks`: its client knows chunked bodies."""
 
@@ -34,9 +38,20 @@ class _Waiting(NamedTuple):
 class Http1Speaker:
     """Answers one request after the other."""
 
-    def __init__(self, desk: AnswerDesk, max_head_bytes: int, *, turned_away: bool = False) -> None:
-        """`turned_away`: whatever is asked, the answer is 429."""
+    def __init__(
+        self,
+        desk: AnswerDesk,
+        max_head_bytes: int,
+        *,
+        address: str = "",
+        wake: Callable[[], None] = _nothing,
+        turned_away: bool = False,
+    ) -> None:
+        """`address`: of the other side; `wake` is called when a request that was held may be answered;
+        `turned_away`: whatever is asked, the answer is 429."""
         self._desk = desk
+        self._address = address
+        self._wake = wake
         self._max_head_bytes = max_head_bytes
         self._turned_away = turned_away
         self._parser = httptools.HttpRequestParser(self)
@@ -108,6 +123,13 @@ class Http1Speaker:
             self._answered()
         if not self._waiting or self.is_closing:
             return None
+        asked = self._waiting[0].asked
+        if (
+            isinstance(asked, GatewayRequest)
+            and not self._turned_away
+            and self._desk.holds(asked, self._wake)
+        ):
+            return None
         return self._start(self._waiting.popleft())
 
     def finish(self) -> None:
@@ -169,7 +191,7 @@ class Http1Speaker:
             target = self._url.decode()
         except UnicodeDecodeError:
             raise RequestRefused(400, "a path that is not UTF-8") from None
-        request = GatewayRequest(self._parser.get_method().decode(), target, self._headers)
+        request = GatewayRequest(self._parser.get_method().decode(), target, self._headers, self._address)
         self._last = not self._parser.should_keep_alive()
         self._waiting.append(_Waiting(request, self._last, self._parser.get_http_version() == "1.1"))
 

@@ -53,6 +53,10 @@ _Codes = h2.errors.ErrorCodes
 _Setting = h2.settings.SettingCodes
 
 
+def _nothing() -> None:
+    """For who asks again by itself."""
+
+
 class _Stream:
     """An answer under way: what is left of its current piece, and the rest."""
 
@@ -85,9 +89,19 @@ class _Stream:
 class Http2Speaker:
     """Answers the requests of all streams, a frame of each in turn."""
 
-    def __init__(self, desk: AnswerDesk, max_head_bytes: int, *, turned_away: bool = False) -> None:
-        """`turned_away`: whatever is asked, the answer is 429."""
+    def __init__(
+        self,
+        desk: AnswerDesk,
+        max_head_bytes: int,
+        *,
+        address: str = "",
+        wake: Callable[[], None] = _nothing,
+        turned_away: bool = False,
+    ) -> None:
+        """See `Http1Speaker`."""
         self._desk = desk
+        self._address = address
+        self._wake = wake
         self._turned_away = turned_away
         self._h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=False, header_encoding=None)
@@ -166,8 +180,12 @@ class Http2Speaker:
 
     def next_piece(self) -> Piece | None:
         """See Speaker."""
-        while self._waiting:
-            self._start(*self._waiting.popleft())
+        for _ in range(len(self._waiting)):
+            number, asked = self._waiting.popleft()
+            if isinstance(asked, GatewayRequest) and not self._turned_away and self._holds(asked):
+                self._waiting.append((number, asked))
+            else:
+                self._start(number, asked)
         frames = self._frames = [self._control, self._h2.data_to_send()]
         self._control = b""
         steps = idle = 0  # idle: streams in a row that could send nothing
@@ -205,7 +223,7 @@ class Http2Speaker:
         if self._ended:
             self._h2.reset_stream(event.stream_id, _Codes.REFUSED_STREAM)
             return
-        self._asked[event.stream_id] = _request(event.headers)
+        self._asked[event.stream_id] = _request(event.headers, self._address)
 
     def _on_data(self, event: h2.events.DataReceived) -> None:
         """No request of the gateway has a body."""
@@ -240,6 +258,9 @@ class Http2Speaker:
         self.receive_end()
 
     # ---
+
+    def _holds(self, asked: GatewayRequest) -> bool:
+        return self._desk.holds(asked, self._wake)
 
     def _start(self, number: int, asked: GatewayRequest | RequestRefused) -> None:
         desk = self._desk
@@ -340,7 +361,7 @@ class Http2Speaker:
         self._sending.clear()
 
 
-def _request(headers: list[Any]) -> GatewayRequest | RequestRefused:
+def _request(headers: list[Any], address: str) -> GatewayRequest | RequestRefused:
     """The request in a header list, which h2 has found to be well-formed."""
     if len(headers) > MAX_HEADERS + len(_PSEUDO):
         return RequestRefused(431, f"a request has at most {MAX_HEADERS} headers")
@@ -357,6 +378,6 @@ def _request(headers: list[Any]) -> GatewayRequest | RequestRefused:
     if len(path) > MAX_TARGET_BYTES:
         return RequestRefused(414, f"a path with its query has at most {MAX_TARGET_BYTES} bytes")
     try:
-        return GatewayRequest(pseudo.get(":method", b"").decode(), path.decode(), kept)
+        return GatewayRequest(pseudo.get(":method", b"").decode(), path.decode(), kept, address)
     except UnicodeDecodeError:
         return RequestRefused(400, "a path that is not UTF-8")

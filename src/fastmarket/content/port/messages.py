@@ -11,18 +11,30 @@ from fastmarket.errors import PeerFault
 Header = tuple[str, str]
 
 KEPT_HEADERS = frozenset(
-    {"accept", "cache-control", "content-length", "if-none-match", "if-range", "range", "transfer-encoding"}
+    {
+        *("accept", "cache-control", "content-length", "if-none-match", "if-range", "range"),
+        *("transfer-encoding", "user-agent", "payment-signature"),
+    }
 )
 """The headers of a request that the gateway looks at, in lower case; others are not kept."""
 
 
-@dataclass(frozen=True, slots=True)
+class PaidRequest:
+    """What was found of a payment that came with a request (`cashier`)."""
+
+    __slots__ = ()
+
+
+@dataclass(slots=True)
 class GatewayRequest:
-    """`target` is the path with its query, `headers` those of KEPT_HEADERS."""
+    """`target` is the path with its query, `headers` those of KEPT_HEADERS; `address`: whose it is, or of
+    what block; `paid`: of the payment that came with it, once it was looked at."""
 
     method: str
     target: str
     headers: Mapping[str, str]
+    address: str = ""
+    paid: PaidRequest | None = None
 
 
 @dataclass(slots=True)

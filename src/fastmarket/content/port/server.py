@@ -17,6 +17,7 @@ from fastmarket.content.port.bounds import (
     MAX_UNSENT_BYTES,
     SWEEP_S,
 )
+from fastmarket.content.port.cashier import Cashier
 from fastmarket.content.port.certificates import PortCertificates
 from fastmarket.content.port.channels import Channel, PlainChannel, TlsChannel
 from fastmarket.content.port.connection import PortConnection
@@ -53,9 +54,11 @@ class ContentServer:
         secrets_mode: str = OWNER_ALONE,
         sweep_s: float = SWEEP_S,
         memory: MemoryScope | None = None,
+        cashier: Cashier | None = None,
     ) -> None:
         """`secrets_mode`: the widest accepted mode of the key's file; `sweep_s`: between looks at what is
-        overdue; `memory` counts what buyers make the node hold (None: without a limit)."""
+        overdue; `memory` counts what buyers make the node hold (None: without a limit); `cashier` takes
+        payments (None: everything is given away)."""
         self._memory = memory
         self._config = config or ContentConfig()
         self._clock = clock
@@ -63,7 +66,7 @@ class ContentServer:
         self._secrets_mode = secrets_mode
         self.tally = PortTally()
         """What it counts."""
-        self._desk = AnswerDesk(Gateway(source), self.tally, self._config.max_requests)
+        self._desk = AnswerDesk(Gateway(source, cashier), self.tally, self._config.max_requests)
         self._certificates: PortCertificates | None = None
         self._shell: PortShell | None = None
         self._listening: socket.socket | None = None

@@ -328,7 +328,7 @@ class Asking:
         self._requests[number] = request
         self._set_timer(now + pace.soft_timeout_s(size, is_inner=block.is_inner), request)
         deadline = now + self._timeout(request)
-        self.actions.append(Ask(number, holder.key, block.cid, deadline, MAX_BLOCK_BYTES))
+        self.actions.append(Ask(number, holder.key, block.cid, deadline, MAX_BLOCK_BYTES, block.file_bytes))
 
     def _settle(self, number: int) -> AskedBlock | None:
         """Takes a request out; None: it is not under way."""

@@ -18,7 +18,8 @@ class Ask:
     for `request`, unless it is dropped.
 
     `cid`: binary, as it stands in the link. `most_bytes`: a longer answer is AskFailure.OVERSIZED, and need
-    not be read. `deadline`: when the fetch gives up by itself and emits `Drop`; the driver needs no timer.
+    not be read. `file_bytes`: that the block has, as far as is known. `deadline`: when the fetch gives up by
+    itself and emits `Drop`; the driver needs no timer.
     """
 
     request: int
@@ -26,6 +27,7 @@ class Ask:
     cid: bytes
     deadline: float
     most_bytes: int
+    file_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,15 +112,17 @@ class Fetch:
 
     # --- answers
 
-    def handle_block(self, request: int, block: bytes | bytearray | memoryview, now: float) -> None:
+    def handle_block(self, request: int, block: bytes | bytearray | memoryview, now: float) -> int:
         """The answer to a request. It is hashed here; whatever it is, nothing is raised. Unknown and dropped
-        requests are ignored. `block` is copied unless it is bytes."""
+        requests are ignored. `block` is copied unless it is bytes. Returns the file bytes in it that are
+        right, and have to be paid for."""
         if not isinstance(block, bytes):
             block = bytes(block)
         came = self._asking.handle_block(request, block, now)
         if came is None or self._ended:
-            return
+            return 0
         wanted, holder = came
+        before = holder.file_bytes
         try:
             if wanted is self._head:
                 self._on_head(block, holder)
@@ -128,6 +130,7 @@ class Fetch:
                 holder.file_bytes += self._body.on_block(wanted, block, holder)
         except (PeerFault, CallerFault) as fault:
             self._fail(fault)
+        return holder.file_bytes - before
 
     def handle_missing(self, request: int, now: float) -> None:
         """The holder does not have the block: 404, DONT_HAVE."""

@@ -14,8 +14,8 @@ class BlockAnswers(Protocol):
     They may come from within `BlockHolder.ask`. They only note the answer; the fetch has its turn afterwards.
     """
 
-    def on_block(self, request: int, block: bytes) -> None:
-        """The bytes, of which nothing is verified."""
+    def on_block(self, request: int, block: bytes) -> int:
+        """The bytes, of which nothing is verified; returns how many of the file they are, and right."""
 
     def on_missing(self, request: int) -> None:
         """The holder says that it does not have the block."""

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from fastmarket.config import HolderConfig
-from fastmarket.errors import DialFailed, PeerFault
+from fastmarket.errors import DialFailed, NetworkFault, PeerFault
 from fastmarket.exchange.fetching.events import Ask
 from fastmarket.exchange.fetching.holder import AskFailure
 from fastmarket.net.clock import Clock
 from fastmarket.net.dial_reasons import DialReason, failed
 from fastmarket.net.fetching.holders import BlockAnswers
+from fastmarket.net.fetching.http_call import HttpCall
 from fastmarket.net.fetching.http_connection import HttpConnection
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.http_response import HttpResponse, TooLong
 from fastmarket.net.fetching.http_target import HttpTarget
+from fastmarket.net.fetching.wallet import Payer, SendTurn
+
+MAX_LAST_PAYMENTS = 128
+"""Rounds at the end of a fetch: one to write and one to send a receipt, for each offer with unpaid bytes."""
 
 _OK = 200
 # "It does not have it", or will not give this block (410, 451). 412 and 504: it would have to look for it
@@ -39,7 +45,11 @@ class HttpHolder:
         dialer: HttpDialer,
         config: HolderConfig,
         clock: Clock,
+        payer: Payer | None = None,
     ) -> None:
+        """`payer`: pays it; None: it asks for nothing."""
+        self._payer = payer
+        self._root: bytes = b""  # the first CID asked for
         self.source = target.url
         self._target = target
         self._answers = answers
@@ -61,6 +71,7 @@ class HttpHolder:
     def ask(self, ask: Ask) -> None:
         """See `BlockHolder`."""
         self._waiting[ask.request] = ask
+        self._root = self._root or ask.cid
         self._advance()
 
     def drop(self, request: int) -> None:
@@ -78,9 +89,43 @@ class HttpHolder:
         self._waiting.clear()
         for task in self._dials:
             task.cancel()
+        for connection in tuple(self._sent):
+            self._end(connection)
+        if self._payer is not None and self._root:
+            await self._pay_rest(self._payer)
         for connection in (*self._sent, *self._idle):
             self._end(connection)
         await asyncio.gather(*self._dials, return_exceptions=True)
+
+    async def _pay_rest(self, payer: Payer) -> None:
+        """On a last small request, for what came since the last receipt. If it cannot be sent, it is with the
+        next purchase."""
+        with suppress(NetworkFault, PeerFault, TimeoutError):
+            async with asyncio.timeout(self._config.pay_timeout_s):
+                for _ in range(MAX_LAST_PAYMENTS):
+                    written = asyncio.Event()
+                    payment = payer.last_payment(written.set)
+                    if payment is None:
+                        return
+                    if not payment:
+                        await written.wait()
+                        continue
+                    request = self._target.request(self._root, is_head=True, payment=payment)
+                    answer = await self._call(request)
+                    is_refused = answer.status == _PAYMENT_REQUIRED
+                    if not payer.on_last_answer(answer.payment, is_refused=is_refused):
+                        return
+
+    async def _call(self, request: bytes) -> HttpResponse:
+        """A request beside those of the fetch, on a connection of its own. Raises NetworkFault, PeerFault."""
+        call = HttpCall()
+        addresses = self._addresses or await self._dialer.addresses(self._target)
+        connection = await self._dialer.connect(self._target, addresses, call)
+        try:
+            connection.send(request, 0, is_head=True)
+            return await call.answer
+        finally:
+            connection.close()
 
     # -- ConnectionOwner
 
@@ -92,7 +137,7 @@ class HttpHolder:
         else:
             self._dialer.release()
         if ask is not None:
-            self._tell(ask.request, response)
+            self._tell(ask, response)
         self._advance()
 
     def on_lost(self, connection: HttpConnection, fault: PeerFault | None) -> None:
@@ -104,6 +149,8 @@ class HttpHolder:
         elif ask is None:
             return  # just made; `_dial` will see
         self._dialer.release()
+        if ask is not None and self._payer is not None:
+            self._payer.on_nothing(ask, may_have_come=True)
         if ask is not None and fault is not None:
             kind = AskFailure.OVERSIZED if isinstance(fault, TooLong) else AskFailure.MALFORMED
             self._answers.on_failure(ask.request, kind, str(fault))
@@ -128,7 +175,9 @@ class HttpHolder:
 
     def _end(self, connection: HttpConnection) -> None:
         """Closes it, of our own."""
-        self._answered(connection)
+        ask = self._answered(connection)
+        if ask is not None and self._payer is not None:
+            self._payer.on_nothing(ask, may_have_come=True)
         if connection in self._idle:
             self._idle.remove(connection)
         connection.close()
@@ -138,7 +187,7 @@ class HttpHolder:
         """Sends what waits, and opens connections for the rest."""
         if self._is_closed:
             return
-        while self._waiting and self._idle:
+        while self._waiting and self._idle and self._may_send():
             self._send(self._idle.pop())
         is_known = bool(self._open)
         wanted = min(len(self._waiting), self._most - self._open) if is_known else min(len(self._waiting), 1)
@@ -151,13 +200,27 @@ class HttpHolder:
             self._dials.add(task)
             task.add_done_callback(self._dialed)
 
+    def _may_send(self) -> bool:
+        """Whether the next request may be sent."""
+        while self._payer is not None and self._waiting:
+            ask = next(iter(self._waiting.values()))
+            turn = self._payer.may_send(ask, self._advance)
+            if turn is not SendTurn.REFUSED:
+                return turn is SendTurn.SEND
+            del self._waiting[ask.request]
+            self._answers.on_failure(ask.request, AskFailure.REFUSED, "the budget of the day is spent")
+        return bool(self._waiting)
+
     def _send(self, connection: HttpConnection) -> None:
         ask = next(iter(self._waiting.values()))
         del self._waiting[ask.request]
         try:
-            text = self._target.request(ask.cid)
+            payment = "" if self._payer is None else self._payer.header(ask)
+            text = self._target.request(ask.cid, payment=payment)
         except PeerFault as fault:  # the walk would have refused such a link
             self._idle.append(connection)
+            if self._payer is not None:
+                self._payer.on_nothing(ask, may_have_come=False)
             self._answers.on_failure(ask.request, AskFailure.MALFORMED, str(fault))
             return
         self._sent[connection] = ask
@@ -198,12 +261,24 @@ class HttpHolder:
         for request in waiting:
             self._answers.on_failure(request, kind, detail)
 
-    def _tell(self, request: int, response: HttpResponse) -> None:
-        status = response.status
+    def _tell(self, ask: Ask, response: HttpResponse) -> None:
+        status, request, payer = response.status, ask.request, self._payer
         self._repeated.discard(request)
         if status == _OK:
-            self._answers.on_block(request, response.body)
-        elif status in MISSING:
+            verified = self._answers.on_block(request, response.body)
+            if payer is not None:
+                payer.on_block(ask, verified, response.payment, self._advance)
+            return
+        if payer is not None and status == _PAYMENT_REQUIRED:
+            refused = payer.on_refused(ask, response.payment, self._advance)
+            if refused is None:
+                self._waiting[request] = ask
+            else:
+                self._answers.on_failure(request, *refused)
+            return
+        if payer is not None:
+            payer.on_nothing(ask, may_have_come=False)
+        if status in MISSING:
             self._answers.on_missing(request)
         elif status in LATER:
             wait_s = retry_after_s(response.retry_after, self._clock.now(), self._config.max_retry_after_s)

@@ -31,12 +31,13 @@ _HEAD_END = b"\r\n\r\n"
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
     """A complete response. `body` is empty unless the status is 200. `is_kept`: another request may follow
-    on the connection."""
+    on the connection. `payment`: PAYMENT-REQUIRED or PAYMENT-RESPONSE, or ""."""
 
     status: int
     body: bytes
     retry_after: str
     is_kept: bool
+    payment: str = ""
 
 
 class TooLong(LimitExceeded):
@@ -67,6 +68,7 @@ class _Head:
         "length",
         "most_bytes",
         "parser",
+        "payment",
         "retry_after",
     )
 
@@ -76,6 +78,7 @@ class _Head:
         self.coding = b""
         self.content_coding = b""
         self.retry_after = b""
+        self.payment = b""
         self.is_complete = False
         self.is_ended = False
         self.is_kept = False
@@ -98,6 +101,8 @@ class _Head:
             self.content_coding = value.strip().lower()
         elif name == b"retry-after":
             self.retry_after = value
+        elif name in (b"payment-required", b"payment-response"):
+            self.payment = value
 
     def on_headers_complete(self) -> None:
         self.is_complete = True
@@ -258,8 +263,9 @@ class HttpResponses:
         assert isinstance(body, bytearray)
         self._stage, self._filled, self._body = _Stage.IDLE, 0, memoryview(b"")
         retry_after = head.retry_after[:MAX_RETRY_AFTER_CHARS].decode("latin-1").strip()
+        payment = head.payment.decode("latin-1").strip()
         status = head.parser.get_status_code()
         # What hashes and writes it wants bytes; a copy within the processor's cache takes 3 us for 256 KiB.
-        response = HttpResponse(status, bytes(body) if status == _OK else b"", retry_after, is_kept)
+        response = HttpResponse(status, bytes(body) if status == _OK else b"", retry_after, is_kept, payment)
         head.release()
         return response

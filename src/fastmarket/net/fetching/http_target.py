@@ -65,9 +65,10 @@ class HttpTarget:
         """Of the gateway, without a slash at the end."""
         return f"{'https' if self.is_tls else 'http'}://{self.authority}{self.path}"
 
-    def request(self, cid: bytes, *, is_head: bool = False) -> bytes:
-        """The whole request for a block (trustless gateway specification). Raises PeerFault for a CID that
-        is not one."""
+    def request(self, cid: bytes, *, is_head: bool = False, payment: str = "") -> bytes:
+        """The whole request for a block (trustless gateway specification), with PAYMENT-SIGNATURE unless that
+        is empty. Raises PeerFault for a CID that is not one."""
         method = "HEAD" if is_head else "GET"
         line = f"{method} {self.path}/ipfs/{Cid.from_bytes(cid)}?format=raw HTTP/1.1\r\n"
-        return f"{line}Host: {self.authority}\r\n{_HEADERS}\r\n".encode("ascii")
+        paid = f"PAYMENT-SIGNATURE: {payment}\r\n" if payment else ""
+        return f"{line}Host: {self.authority}\r\n{_HEADERS}{paid}\r\n".encode("ascii")

@@ -12,10 +12,10 @@ from fastmarket.errors import CallerFault, NetworkFault, PeerFault
 from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.formats.cid import Cid, Codec, cid_form
 from fastmarket.net.clock import Clock
+from fastmarket.net.fetching.http_call import HttpCall
 from fastmarket.net.fetching.http_connection import HttpConnection
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.http_holder import MISSING
-from fastmarket.net.fetching.http_response import HttpResponse
 from fastmarket.net.fetching.http_target import HttpTarget
 from fastmarket.net.fetching.sources import target_of
 from fastmarket.net.gateways import gateway_url
@@ -100,7 +100,7 @@ class Prober:
             return Probe(HolderLiveness.SILENT)
         if not self._dialer.take():
             return Probe(HolderLiveness.SILENT, is_ours=True)
-        call = _Call()
+        call = HttpCall()
         connection: HttpConnection | None = None
         try:
             connection = await self._dial(target, call)
@@ -117,24 +117,8 @@ class Prober:
             return Probe(HolderLiveness.LIVE, took_ms)
         return Probe(HolderLiveness.MISSING if response.status in MISSING else HolderLiveness.SILENT, took_ms)
 
-    async def _dial(self, target: HttpTarget, call: _Call) -> HttpConnection:
+    async def _dial(self, target: HttpTarget, call: HttpCall) -> HttpConnection:
         return await self._dialer.connect(target, await self._dialer.addresses(target), call)
-
-
-class _Call:
-    """The owner of one connection, for one answer."""
-
-    def __init__(self) -> None:
-        self.answer: asyncio.Future[HttpResponse] = asyncio.get_running_loop().create_future()
-
-    def on_response(self, connection: HttpConnection, response: HttpResponse) -> None:
-        if not self.answer.done():
-            self.answer.set_result(response)
-
-    def on_lost(self, connection: HttpConnection, fault: PeerFault | None) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(fault or PeerFault("the connection ended"))
-            self.answer.exception()  # whether or not anybody waits for it
 
 
 def _root_of(offer: Offer) -> bytes:

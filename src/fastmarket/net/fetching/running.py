@@ -161,13 +161,15 @@ class RunningFetch:
 
     # -- BlockAnswers
 
-    def on_block(self, request: int, block: bytes) -> None:
+    def on_block(self, request: int, block: bytes) -> int:
         """See `BlockAnswers`."""
+        right = 0
         try:
-            self._fetch.handle_block(request, block, self._clock.now())
+            right = self._fetch.handle_block(request, block, self._clock.now())
         except Exception as error:  # noqa: BLE001 - not the connection's, over which it came
             self._on_bug(error)
         self._pump.wake()
+        return right
 
     def on_missing(self, request: int) -> None:
         """See `BlockAnswers`."""

@@ -18,6 +18,7 @@ from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.http_holder import HttpHolder
 from fastmarket.net.fetching.http_target import HttpTarget
+from fastmarket.net.fetching.wallet import Wallet
 from fastmarket.net.gateways import gateway_url
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import Way
@@ -61,7 +62,10 @@ class HolderReach:
         config: HolderConfig,
         clock: Clock,
         bitswap: Callable[[PeerInfo, BlockAnswers], BlockHolder] | None = None,
+        wallet: Wallet | None = None,
     ) -> None:
+        """`wallet`: pays for what costs something; None: all are asked as if it cost nothing."""
+        self._wallet = wallet
         self._dialer = dialer
         self._config = config
         self._clock = clock
@@ -79,7 +83,7 @@ class HolderReach:
                 target = target_of(url)
         found: FoundHolder | None = None
         if target is not None:
-            found = self._over_http(target, offer.provider)
+            found = self._over_http(target, offer.provider, offer.content, metadata.price_per_mb)
         elif metadata.ways & Way.BITSWAP:
             found = self._over_bitswap(PeerInfo(offer.provider, ()))
         if found is None:
@@ -94,11 +98,18 @@ class HolderReach:
                 return self._over_http(target, peer.peer_id)
         return self._over_bitswap(peer)
 
-    def _over_http(self, target: HttpTarget, provider: PeerId) -> FoundHolder:
+    def _over_http(
+        self, target: HttpTarget, provider: PeerId, content: bytes = b"", price: int = 0
+    ) -> FoundHolder:
+        def make(answers: BlockAnswers) -> BlockHolder:
+            wallet = self._wallet
+            payer = wallet.payer(provider, content, price) if wallet is not None and price else None
+            return HttpHolder(target, answers, self._dialer, self._config, self._clock, payer)
+
         return FoundHolder(
             (provider.raw, target.url),
             0,
-            lambda answers: HttpHolder(target, answers, self._dialer, self._config, self._clock),
+            make,
             provider,
             most_requests=self._config.max_connections_per_holder,
         )

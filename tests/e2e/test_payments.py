@@ -1,0 +1,132 @@
+"""A priced file is bought with receipts, by real programs: what both sides have on disk afterwards, also when
+either is killed on the way, and what programs that cannot pay are told."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from fastmarket.cli.processes import ServerProcess, environment, executable
+from fastmarket.config import PaymentConfig
+from fastmarket.payments.receipt import open_receipt
+from fastmarket.payments.rows import BuyerRow, SellerRow
+from fastmarket.storage.tabs import TabDatabase
+from tests.e2e.conftest import Run, Servers
+
+SIZE = 20 * 256 * 1024 + 77
+LARGE = 96 * 1024 * 1024
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Path:
+    path = tmp_path / "movie.mkv"
+    path.write_bytes(random.Random(1).randbytes(SIZE))
+    return path
+
+
+def sold(run_client: Run, seller: ServerProcess, path: Path, price: int) -> str:
+    done = run_client("-p", seller.port, "sell", str(path), "--price", str(price))
+    assert done.status == 0, done
+    return done.out.strip()
+
+
+def rows_of(seller: Path, buyer: Path) -> tuple[SellerRow, BuyerRow]:
+    """What both have on disk of each other, who are the only ones."""
+    theirs, ours = TabDatabase(seller), TabDatabase(buyer)
+    try:
+        (at_seller,), (at_buyer,) = theirs.buyers(), ours.sellers()
+        return at_seller, at_buyer
+    finally:
+        theirs.close()
+        ours.close()
+
+
+def test_a_priced_file_is_paid_for_with_receipts(
+    run_client: Run, servers: Servers, movie: Path, tmp_path: Path
+) -> None:
+    seller_dir, buyer_dir = tmp_path / "seller", tmp_path / "buyer"
+    seller = servers.start("--content-port", "0", "--data-dir", str(seller_dir))
+    buyer = servers.start("--data-dir", str(buyer_dir), join=seller)
+    cid = sold(run_client, seller, movie, 3)
+    done = run_client("-p", buyer.port, "get", cid, "-o", "got.mkv", "--json")
+    assert done.status == 0, done
+    assert (tmp_path / "got.mkv").read_bytes() == movie.read_bytes()
+    assert (seller.terminate(), buyer.terminate()) == (0, 0)
+    at_seller, at_buyer = rows_of(seller_dir, buyer_dir)
+    assert at_seller.paid_bytes == at_buyer.paid_bytes == SIZE
+    assert at_seller.paid_amount == at_buyer.paid_amount == done.json["cost"] == 16
+    assert (at_seller.owed, at_buyer.due, at_buyer.is_accepted, at_buyer.is_open) == ((), (), True, False)
+    assert open_receipt(at_seller.receipt).sums == (SIZE, 16)
+
+
+def status_of(url: str, agent: str, method: str = "GET") -> int:
+    request = urllib.request.Request(url, headers={"User-Agent": agent}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code if error.code != 402 or error.headers["PAYMENT-REQUIRED"] else 0
+
+
+def test_who_cannot_pay_is_told_that_it_is_not_here(
+    run_client: Run, servers: Servers, tmp_path: Path
+) -> None:
+    seller = servers.start("--content-port", "0")
+    small, free = tmp_path / "small", tmp_path / "free"
+    small.write_bytes(b"a small file of one block")
+    free.write_bytes(b"a free one")
+    place = str(seller.ready["content"])
+    paid, given = (f"{place}/ipfs/{sold(run_client, seller, *one)}" for one in ((small, 3), (free, 0)))
+    raw = f"{paid}?format=raw"
+    assert [status_of(raw, agent) for agent in ("kubo/0.43", "fastmarket/1")] == [404, 402]
+    assert [status_of(raw, agent, "HEAD") for agent in ("kubo/0.43", "fastmarket/1")] == [404, 200]
+    assert [status_of(f"{paid}{form}", "curl/8") for form in ("", "?format=car")] == [404, 404]
+    assert [status_of(f"{given}{form}", "curl/8") for form in ("", "?format=raw", "?format=car")] == [200] * 3
+
+
+@pytest.mark.parametrize("killed", ["buyer", "seller"])
+def test_sigkill_of_either_side_loses_no_receipt(
+    run_client: Run, servers: Servers, tmp_path: Path, killed: str
+) -> None:
+    large = tmp_path / "large.mkv"
+    large.write_bytes(random.Random(2).randbytes(LARGE))
+    dirs = {name: tmp_path / name for name in ("seller", "buyer")}
+    options = {name: ("--data-dir", str(path)) for name, path in dirs.items()}
+    running = {"seller": servers.start("--content-port", "0", *options["seller"])}
+    running["buyer"] = servers.start(*options["buyer"], join=running["seller"])
+    cid = sold(run_client, running["seller"], large, 3)
+    for at in (0.2, 0.5):
+        part = tmp_path / "got.mkv.part"
+        command = [*executable("client"), "-p", running["buyer"].port, "get", cid, "-o", "got.mkv", "-y"]
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as client:
+            while client.poll() is None and not (part.exists() and part.stat().st_blocks * 512 > at * LARGE):
+                pass
+            running[killed].process.send_signal(signal.SIGKILL)
+            running[killed].wait()
+            client.wait(60)
+        extra = ("--content-port", "0") if killed == "seller" else ()
+        other = running["seller" if killed == "buyer" else "buyer"]
+        running[killed] = servers.start(*extra, *options[killed], join=other)
+    done = run_client("-p", running["buyer"].port, "get", cid, "-o", "got.mkv", "-y", "--json")
+    assert done.status == 0, done
+    assert (tmp_path / "got.mkv").read_bytes() == large.read_bytes()
+    assert (running["buyer"].terminate(), running["seller"].terminate()) == (0, 0)
+    at_seller, at_buyer = rows_of(dirs["seller"], dirs["buyer"])
+    assert (at_seller.seq, at_seller.paid_bytes, at_seller.paid_amount) == (
+        at_buyer.seq,
+        at_buyer.paid_bytes,
+        at_buyer.paid_amount,
+    )
+    assert at_seller.proof == ()
+    window = PaymentConfig().window_bytes
+    assert LARGE - window <= at_seller.paid_bytes
+    assert at_buyer.unverified <= 3 * window
+    assert sum(one.served + one.lost for one in at_seller.owed) <= window
