@@ -31,6 +31,7 @@ FIELDS = {
     "content-key": "content.key",
     "content-rate": "content.rate_bytes",
     "allow-path": "content.allow_paths",
+    "payments": "payments.required",
     "metrics-port": "web.metrics_port",
     "metrics-host": "web.metrics_host",
     "trace-endpoint": "web.trace_endpoint",

@@ -64,6 +64,7 @@ class ServerSettings:
     content_key: Path | None
     content_rate: int
     allow_path: tuple[str, ...]
+    payments: bool
     metrics_port: int | None
     metrics_host: str
     trace_endpoint: str
@@ -161,6 +162,13 @@ SETTINGS: tuple[Setting, ...] = (
         "DIR",
         "Let callers sell only what is below DIR; may be repeated.",
         repeated=True,
+    ),
+    Setting(
+        "payments",
+        parse_flag,
+        "",
+        "Sell what has a price for signed receipts only, and sign them for what others sell so.",
+        flag=True,
     ),
     Setting("metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free one."),
     Setting("metrics-host", parse_host, "ADDRESS", "Address for --metrics-port."),

@@ -36,8 +36,8 @@ class PaymentConfig:
     """Payments of a node, as seller and as buyer."""
 
     # Whether what has a price is sold for receipts, and receipts are signed for what has one; otherwise
-    # prices are told, and everything is given to all
-    required: bool = True
+    # prices are told, and everything is given to all. Off until there is a way to settle what is owed
+    required: bool = False
     # Label of what prices are counted in, part of each tab: a buyer pays no seller that names another one
     currency: str = "unit"
     credit: CreditPolicy = field(default_factory=CreditPolicy)
