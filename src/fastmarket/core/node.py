@@ -9,7 +9,6 @@ Over 400 lines: it has a method for each input, each output, and each need of an
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -19,7 +18,7 @@ from fastmarket.config import NodeConfig
 from fastmarket.core import commands as c
 from fastmarket.core.answers import AddressBook, OfferHolders
 from fastmarket.core.batching import RegistrationBatcher, SliceQueue
-from fastmarket.core.durability import Tickets, Waiting
+from fastmarket.core.durability import Tickets
 from fastmarket.core.events import (
     Action,
     AnnouncingPostponed,
@@ -38,6 +37,7 @@ from fastmarket.core.events import (
     Persist,
     Progress,
 )
+from fastmarket.core.in_progress import InProgress
 from fastmarket.core.making import make_operation
 from fastmarket.core.operations import JobOwner, LookupOperation, Operation
 from fastmarket.core.registrations import (
@@ -65,12 +65,15 @@ from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.run_all import PAUSE_S
 from fastmarket.trace import NULL_TRACE, Trace
 
-# Timers of ended operations are dropped when there are this many more than operations.
-STALE_TIMERS = 1024
-
 Responder: TypeAlias = Callable[[PeerId, bytes, float, bytes], bytes | None]
 """`(sender, request, now, sender's address block)` -> the reply, unframed; None: no reply. Raises PeerFault:
 reset the stream."""
+
+
+def _responders(config: NodeConfig, engine: Engine, offers: OfferProtocol) -> dict[str, Responder]:
+    # A server's need not look at the mode.
+    kademlia = engine.handlers.handle if config.server_mode else engine.handle_request
+    return {config.kad.protocol: kademlia, config.offers.protocol: offers.answer}
 
 
 class _Running:
@@ -90,14 +93,12 @@ class NodeCore(RegistrationHost):
 
     __slots__ = (
         "_are_timers_old",
-        "_awaiting",
         "_batches",
         "_changes",
         "_entries",
         "_events",
         "_is_touched",
         "_jobs",
-        "_last_operation",
         "_not_before",
         "_offers_due",
         "_operations",
@@ -106,7 +107,6 @@ class NodeCore(RegistrationHost):
         "_runner",
         "_table",
         "_table_size",
-        "_timers",
         "batcher",
         "caches",
         "config",
@@ -136,9 +136,9 @@ class NodeCore(RegistrationHost):
         """`rules`: which values are valid under the keys of a namespace (`kad.records.record`)."""
         local = identity.peer_id
         self.config = config
-        self.caches = ResponseCaches()
+        caches = self.caches = ResponseCaches()
         """Invalidated when the offers of a content, or the addresses of a peer, change."""
-        store = OfferStore(config.offers, None, local.key, self.caches)
+        store = OfferStore(config.offers, None, local.key, caches)
         self._changes = store.changes
         self.records = TrackedRecordStore(config.kad, local.key)
         self.engine = Engine(
@@ -150,39 +150,31 @@ class NodeCore(RegistrationHost):
             trace=trace,
             records=self.records,
             providers=OfferHolders(local, store, addresses),
-            caches=self.caches,
+            caches=caches,
             mode=Mode.SERVER if config.server_mode else Mode.CLIENT,
         )
-        self.offers = OfferProtocol(
-            identity, self.engine, config.offers, trace, store=store, caches=self.caches
-        )
-        table = self._table = self.engine.routing
-        self._entries = table.entries
-        self.local_answers = LocalAnswers(store, (table.entries, table.full_table.entries), config.offers)
-        self.tickets = Tickets()
-        self.batcher: RegistrationBatcher[Registration] = RegistrationBatcher(config.offers)
-        self.slices: SliceQueue[RegistrationPart] = SliceQueue(config.offers)
-        self.responders: dict[str, Responder] = {
-            # A server's need not look at the mode.
-            config.kad.protocol: self.engine.handlers.handle
-            if config.server_mode
-            else self.engine.handle_request,
-            config.offers.protocol: self.offers.answer,
-        }
+        self._runner = self.engine.jobs
+        self.offers = OfferProtocol(identity, self.engine, config.offers, trace, store=store, caches=caches)
+        self.responders = _responders(config, self.engine, self.offers)
         """Answers inbound requests, by protocol. Check `turn.is_wanted` after each."""
-        self.turn = table.turn
+        table = self._table = self.engine.routing
+        self._entries, self.turn = table.entries, table.turn
+        self.local_answers = LocalAnswers(store, (table.entries, table.full_table.entries), config.offers)
+        self._begin_idle()
+
+    def _begin_idle(self) -> None:
+        """Nothing is in progress, and nothing has been looked at."""
+        self.tickets = Tickets()
+        self.batcher: RegistrationBatcher[Registration] = RegistrationBatcher(self.config.offers)
+        self.slices: SliceQueue[RegistrationPart] = SliceQueue(self.config.offers)
         self.is_joining = False
         """A bootstrap has been started."""
-        self._operations: dict[int, Operation] = {}
-        self._timers: list[tuple[float, int]] = []
-        self._awaiting: Waiting[PutOperation] = Waiting()
+        self._operations = InProgress()
         self._jobs: dict[int, _Running] = {}
         self._batches: set[RegistrationBatch] = set()
         self._events: list[Event] = []
         self.has_more = False
         """Whether polling again may return more."""
-        self._runner = self.engine.jobs
-        self._last_operation = 0
         self._table_size = 0
         self._offers_due = False  # announcements may be due, or there is room for more
         # Offers, registrations and commands may want something, or earlier timers. Nearly all turns concern
@@ -197,13 +189,11 @@ class NodeCore(RegistrationHost):
         """Starts a command and returns the operation's id. Raises CallerFault for its arguments (Busy: too
         much is in progress); everything else is reported by its `Finished`. `tag` is returned in
         `JobEnded`."""
-        self._last_operation += 1
-        return self._begin(make_operation(self, self._last_operation, command, now), now, tag)
+        return self._begin(make_operation(self, self._operations.next_number(), command, now), now, tag)
 
     def start_job(self, job: Job, now: float, tag: object = None) -> int:
         """Like `start`, for a job without a command: a lookup with the caller's own query."""
-        self._last_operation += 1
-        return self._begin(LookupOperation(self, self._last_operation, job), now, tag)
+        return self._begin(LookupOperation(self, self._operations.next_number(), job), now, tag)
 
     def cancel(self, operation: int, now: float) -> None:
         """The caller has gone: a lookup ends with what it has; a registration is announced nevertheless. An
@@ -242,7 +232,7 @@ class NodeCore(RegistrationHost):
         """The answer to a `Persist`; `fault` says why the changes are not durable, empty if they are."""
         self.touch()
         self.tickets.answer(ticket, fault)
-        for operation in self._awaiting.take(ticket):
+        for operation in self._operations.take_answered(ticket):
             self._tell(operation, "acknowledging what is durable", operation.on_persisted, now)
 
     def next_timer(self) -> float:
@@ -310,7 +300,7 @@ class NodeCore(RegistrationHost):
     @property
     def awaiting_count(self) -> int:
         """Commands that wait for the answer to a `Persist`."""
-        return len(self._awaiting)
+        return self._operations.awaiting_count
 
     # --- for operations (RegistrationHost)
 
@@ -348,18 +338,11 @@ class NodeCore(RegistrationHost):
 
     def await_durable(self, operation: PutOperation) -> int:
         ticket = self.tickets.awaited(pending=self._changes.has_own)
-        if ticket != operation.ticket and operation.number in self._operations:
-            self._awaiting.discard(operation, operation.ticket)
-            self._awaiting.add(operation, ticket)
+        self._operations.await_ticket(operation, ticket)
         return ticket
 
     def arm(self, operation: Operation, when: float) -> None:
-        if operation.number not in self._operations:
-            return
-        heapq.heappush(self._timers, (when, operation.number))
-        if len(self._timers) > 2 * len(self._operations) + STALE_TIMERS:
-            self._timers = [timer for timer in self._timers if timer[1] in self._operations]
-            heapq.heapify(self._timers)
+        self._operations.arm(operation, when)
 
     def explained(self, outcome: Outcome, now: float) -> Outcome:
         """Adds what storers say about our clock, if refusals are among the reasons."""
@@ -378,9 +361,7 @@ class NodeCore(RegistrationHost):
         result: object = None,
         fault: Exception | None = None,
     ) -> None:
-        if self._operations.pop(operation.number, None) is not None:
-            if isinstance(operation, PutOperation):
-                self._awaiting.discard(operation, operation.ticket)
+        if self._operations.remove(operation):
             self._events.append(Finished(operation.number, outcome, result, fault))
 
     # --- private
@@ -392,11 +373,8 @@ class NodeCore(RegistrationHost):
         if due is not None and due <= now:
             self._guard_timer("a turn of the offers", self.offers.handle_timer, now)
             self._offers_due = True
-        timers = self._timers
-        while timers and timers[0][0] <= now:
-            operation = self._operations.get(heapq.heappop(timers)[1])
-            if operation is not None:
-                self._tell(operation, "a command's timer", operation.on_timer, now)
+        for operation in self._operations.take_due(now):
+            self._tell(operation, "a command's timer", operation.on_timer, now)
 
     def _note_timers(self) -> None:
         """Those of offers and registrations, and of commands; callers that have gone are not kept."""
@@ -406,23 +384,19 @@ class NodeCore(RegistrationHost):
         if self.slices.waiting:
             when = earlier(self.slices.next_timer(), when)
         self._parts_at = when
-        timers = self._timers
-        while timers and timers[0][1] not in self._operations:
-            heapq.heappop(timers)
-        self._operations_at = timers[0][0] if timers else inf
+        self._operations_at = self._operations.next_timer()
 
     def _begin(self, operation: Operation, now: float, tag: object) -> int:
         self.touch()
-        number = operation.number
         operation.set_tag(tag)
-        self._operations[number] = operation
+        self._operations.add(operation)
         try:
             operation.begin(now)
         except Exception:
-            self._operations.pop(number, None)
+            self._operations.remove(operation)
             operation.abandon()
             raise
-        return number
+        return operation.number
 
     def _identified(self, event: PeerIdentified, now: float) -> None:
         engine = self.engine
