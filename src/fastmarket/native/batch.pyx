@@ -1,7 +1,7 @@
 """Whole batches of offers: all bodies under one signed root, held and sent as they came, in one piece.
 
 The form: proto/fastmarket/v1/offer.proto (WholeBatch). What one offer of it takes to travel by itself, the path
-through the tree, is made when somebody asks for it.
+through the tree, is made when it is asked for.
 """
 
 cimport cython

@@ -1,7 +1,7 @@
 """Which blocks are surely not sold: a Bloom filter of SHA-256 digests, each in one line of the cache.
 
 Strangers ask for blocks that they never saw announced; such a question costs a look at 64 bytes, and no disk.
-A digest is its own hash: it names the line, and the bits in it. Whoever makes up digests that seem to be there
+A digest is its own hash: it names the line, and the bits in it. A party that makes up digests that seem to be there
 has them looked up, no more.
 """
 

@@ -157,7 +157,7 @@ cdef inline bint _printable(const uint8_t *text, Py_ssize_t size) noexcept nogil
 
 
 cdef bint _scan(const uint8_t *data, Py_ssize_t size, _Scan *found) except -1:
-    """Whether it is an OfferBody in the form that `plain_body` takes. ValueError: it is none."""
+    """Whether it is an OfferBody in the form that `plain_body` takes. ValueError: it is not one."""
     cdef Py_ssize_t at = 0
     cdef uint64_t number
     cdef int last = 0, field, wire
@@ -398,7 +398,7 @@ cdef Py_ssize_t _body(bytes signed, Py_ssize_t *start) except -1:
 
 
 def body_of(bytes signed not None):
-    """The OfferBody in a BatchedOffer; ValueError for what is none."""
+    """The OfferBody in a BatchedOffer; ValueError for what is not one."""
     cdef Py_ssize_t start = 0
     cdef Py_ssize_t end = _body(signed, &start)
     return PyBytes_FromStringAndSize(<const char *> _data(signed) + start, end - start)
@@ -416,7 +416,7 @@ cdef enum:
 
 def claims(bytes signed not None):
     """(content, provider, user id, seq, issued_at, not_after) that a signed offer claims, unverified; None where
-    the general decoder has to look: it is none, has other fields or another order, or its body is not plain."""
+    the general decoder has to look: it is not one, has other fields or another order, or its body is not plain."""
     cdef const uint8_t *data = _data(signed)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(signed), start = 0, end, ignored = 0
     cdef _Scan found

@@ -46,7 +46,7 @@ cdef inline uint64_t _mixed(uint64_t h, const uint8_t *data, Py_ssize_t size) no
 
 cdef inline uint64_t _hash(const uint8_t *data, Py_ssize_t size) noexcept nogil:
     """Of the middle of an entry, where the bytes of its id differ from those of others, and of its end, where its
-    addresses do. Whoever sends two that fall together has them read again, no more."""
+    addresses do. A peer that sends two that fall together has them read again, no more."""
     cdef uint64_t h = <uint64_t> size * <uint64_t> 0x9E3779B97F4A7C15
     if size >= 24:
         h = _mixed(_mixed(h, data + 8, 8), data + 16, 8)

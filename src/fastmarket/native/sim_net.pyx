@@ -125,9 +125,9 @@ cdef class SimLink:
 
 @cython.final
 cdef class Port:
-    """A node as the carrier knows it: who it is, its connections, and what takes that which comes for it.
+    """A node as the carrier knows it: its identity, its connections, and what takes what arrives for it.
 
-    `owner` has `answer(sender, choice, now)`, `sender` the other node's Port: the reply, None: there is none;
+    `owner` has `answer(sender, choice, now)`, `sender` the other node's Port: the reply, or None for no reply;
     raises PeerFault. `received(request id, protocol, payload, now)`: the reply to one of its requests.
     `failed(request id, kind, now)`: there will be none.
     """
@@ -182,14 +182,14 @@ cdef class Exchange(NativeEvent):
 
 cdef uint32_t _NOBODY = 0xFFFFFFFF
 NOBODY = _NOBODY
-"""The number of whoever is none of the nodes."""
+"""The number of what is not one of the nodes."""
 
 
 cdef class Carrier(EventQueue):
     """Carries requests and replies in virtual time; each request has its outcome by its deadline.
 
     What others change under way, it was given: `ports` and `numbers` (by raw id) of the nodes, `states` and `sides`
-    (of a partition) of those that have any but the usual, and who is `slow`.
+    (of a partition) of those that do not have the usual one, and which are `slow`.
     """
 
     cdef Ways _ways
@@ -368,7 +368,7 @@ cdef class Carrier(EventQueue):
             port.owner.failed(exchange._request, kind, self.now)
 
     cdef bint _ends(self, char what, Exchange exchange) except -1:
-        """This is the request's outcome; whether somebody is there to take it."""
+        """This is the request's outcome; whether a node is there to take it."""
         cdef Port port = exchange._port
         exchange._over = True
         self._log._note(self.now, what, port.number, exchange._target, exchange._request)

@@ -54,7 +54,7 @@ class LinkOwner(Protocol):
 class Link(ABC):
     """One connection. `handshake` completes when the peer has authenticated, or fails with the reason.
     `identified` is what the peer told about itself, None before (`identity_known` is set then). `ended` is
-    set when the connection is over."""
+    set when the connection has ended."""
 
     connection: MuxedConnection
     requests: RequestPool

@@ -81,7 +81,7 @@ class Connection:
         self.role = role
         self.remote_addr = remote_addr
         self.remote: RemotePeer | None = None
-        """The peer, for those who answer it; None before the handshake is done."""
+        """The peer, for the responders; None before the handshake is done."""
         self.remote_peer: PeerId | None = None
         """Proven by the handshake; None before."""
         self.state = _UPGRADING

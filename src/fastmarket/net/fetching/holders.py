@@ -9,7 +9,7 @@ from fastmarket.exchange.fetching.holder import AskFailure
 
 
 class BlockAnswers(Protocol):
-    """Who asks: each `Ask` gets exactly one of these calls for its `request`, unless it is dropped before.
+    """The asking side: each `Ask` gets exactly one of these calls for its `request`, unless dropped before.
 
     They may come from within `BlockHolder.ask`. They only note the answer; the fetch has its turn afterwards.
     """

@@ -24,7 +24,7 @@ _Outcome: TypeAlias = tuple["Write | ReadKept", "bytes | None", "NodeFault | Non
 
 
 class PartOwner(Protocol):
-    """Who is told of the end of each job, in the loop."""
+    """What is told of the end of each job, in the loop."""
 
     def on_written(self, leaf: int, fault: NodeFault | None) -> None:
         """A `Write` is done."""

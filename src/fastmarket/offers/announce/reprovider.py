@@ -41,7 +41,7 @@ class _Own:
     state: _State
     due: float  # 0: not in the heap of due times
     place: int  # in the key space
-    failures: int = 0  # consecutive announcements that missed the quorum or reached nobody
+    failures: int = 0  # consecutive announcements that missed the quorum or reached no peer
     copies: int = 0  # other nodes that held it after the last announcement
     neighbours: int = 0  # size of the routing table when that began
 
@@ -50,7 +50,7 @@ class Reprovider:
     """The schedule: its inputs are time (`handle_timer`), the size of the routing table and the outcomes of
     announcements; its outputs are the offers to announce.
 
-    An announcement that failed or reached nobody is repeated after a back-off, one that met its quorum after
+    An announcement that failed or reached no peer is repeated after a back-off, one that met its quorum after
     the interval. An offer that fewer than `replication` nodes hold is announced again when the table has
     grown, so that offers that were registered while the network was small spread as it grows.
     Many offers are announced in the order of their keys, spread over the interval, in sweeps (`take_sweep`);

@@ -282,7 +282,7 @@ class SweepJob(Job):
             self._prove(search, closest)
             return
         if not closest and not self._searches:
-            # Nobody is there, or nobody answers: the other offers would have the same result.
+            # No peer is there, or none answers: the other offers would have the same result.
             insort(self._left, search.index)
             self._give(self._left, (), unknown=unknown)
             self._left = []

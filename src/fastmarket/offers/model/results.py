@@ -1,4 +1,4 @@
-"""What a node tells about itself and about its peers: values for whoever sits on top."""
+"""What a node tells about itself and about its peers: values for the services above it."""
 
 from __future__ import annotations
 

@@ -58,11 +58,11 @@ class ExpirySchedule:
         return key in self._held_until
 
     def next_timer(self) -> float | None:
-        """When the first step is over."""
+        """When the first step expires."""
         return (self.steps[0] + 1) * self._step_s if self.steps else None
 
     def take_due(self, now: float) -> tuple[int, set[OfferKey]] | None:
-        """A step that is over, with its keys; None: there is none."""
+        """An expired step, with its keys; None if no step has expired."""
         due = self.next_timer()
         if due is None or due > now:
             return None
