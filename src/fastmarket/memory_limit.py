@@ -71,7 +71,8 @@ def fitted(config: NodeConfig) -> NodeConfig:
     if limit is None:
         return config
     if limit < MIN_BYTES:
-        raise CallerFault("memory-limit", f"{limit:,} bytes; a node needs {MIN_BYTES:,}")
+        needed = f"{MIN_BYTES:,} ({MIN_BYTES >> 20} MiB)"
+        raise CallerFault("memory-limit", f"{limit:,} bytes; a node needs {needed}")
     left = limit - BASE_BYTES
     offers, memory = _offers(config.offers, left), _memory(config.memory, int(left * HELD_PART))
     part = memory.held_bytes / config.memory.held_bytes

@@ -42,7 +42,7 @@ Options may be given before or after the command, or as environment variables:
 --client-ip is FASTMARKET_CLIENT_CLIENT_IP.
 
 \b
-Exit status: 0 success, 1 operation failed, 2 bad usage.
+Exit status: 0 success, 1 operation failed, 2 bad usage; get has others, too.
 """
 
 # Long name, short name, metavar, help. Values are texts here; profile.py reads them.

@@ -69,7 +69,7 @@ def _toml(value: object) -> str:
 def faults(settings: ServerSettings) -> list[str]:
     """Everything that would keep a node from starting with these settings, worded as the start would."""
     found = []
-    for check in (*_EXTRA_CHECKS, _store, check_config_file, _tls, _tokens, _data_dir, _identity):
+    for check in (*_EXTRA_CHECKS, _store, _memory, check_config_file, _tls, _tokens, _data_dir, _identity):
         try:
             check(settings)
         except CallerFault as fault:
@@ -96,6 +96,12 @@ def _store(settings: ServerSettings) -> None:
         from fastmarket.storage.store_url import StoreUrl
 
         StoreUrl.parse(settings.store)
+
+
+def _memory(settings: ServerSettings) -> None:
+    from fastmarket.memory_limit import fitted
+
+    fitted(settings.node_config())
 
 
 def _tls(settings: ServerSettings) -> None:

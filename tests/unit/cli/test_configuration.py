@@ -109,6 +109,12 @@ def test_secrets_of_systemd_may_show_group_bits(tmp_path: Path, monkeypatch: pyt
     assert faults(settle(tmp_path, tokens=str(tokens))) != []
 
 
+def test_a_memory_limit_below_what_a_node_takes_is_told_as_the_start_tells_it(tmp_path: Path) -> None:
+    (found,) = faults(settle(tmp_path, **{"memory-limit": "1"}))
+    assert "1 bytes; a node needs" in found
+    assert faults(settle(tmp_path, **{"memory-limit": "135MB"})) == []
+
+
 def test_options_stand_before_and_after_the_command() -> None:
     for words in (
         ["-p", "77", "config", "show"],
