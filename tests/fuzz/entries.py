@@ -161,6 +161,11 @@ REACHED: Final[dict[str, tuple[str, ...]]] = {
         "formats.keys.check",
     ),
     "public-key-record": ("kad.records.record.PublicKeyRule.validate",),
+    "receipt": (
+        "payments.receipt.checked_tab",
+        "payments.receipt.open_receipt",
+        "payments.receipt.open_signed",
+    ),
     "request-pool": (
         "libp2p.negotiating.OutboundNegotiation.received",
         "libp2p.tcp.session.Session.receive",
@@ -181,6 +186,12 @@ REACHED: Final[dict[str, tuple[str, ...]]] = {
         "kad.records.signed_values.read_value",
     ),
     "store-rows": ("fleet.offers.FleetOffers.read",),
+    "tab-opening": ("payments.session.open_opening",),
+    "till": (
+        "payments.seller.SellerTabs.check_receipt",
+        "payments.seller.SellerTabs.open_session",
+        "payments.session.Ticket.decode",
+    ),
     "unixfs-message": (
         "formats.unixfs.message.decode_message",
         "formats.varint.decode_protobuf_varint",
@@ -218,6 +229,9 @@ REASONS: Final[dict[str, str]] = {
     "kad.engine.Engine.handle_request": "drivers call `NodeCore.responders` in its place: kad-request",
     "libp2p.identify.IdentifyResponder.on_data": "takes nothing of what comes",
     "net.bitswap.exchange.NoBlocks.read": "has nothing",
+    "content.port.cashier.Cashier.check": "a digest of ours, and the header of the target `till`",
+    "content.port.cashier.Cashier.check_whole": "the same",
+    "payments.buyer.BuyerTabs.open_session": "a key that the target `payment-header` reads; a secret of ours",
     "formats.identity.Identity.from_seed": "our own bytes",
     "hashed_parts.named_faults": "our own files",
 }

@@ -140,7 +140,7 @@ def test_size_limit() -> None:
     with pytest.raises(LimitExceeded):
         Multiaddr.from_bytes(longest + b"\xdd\x03")
     # Our own additions to an address that came from outside never fail.
-    assert Multiaddr.from_bytes(longest).with_peer(PEER).peer_id is PEER
+    assert Multiaddr.from_bytes(longest).with_peer(PEER).peer_id == PEER
 
 
 def test_parts() -> None:

@@ -41,8 +41,8 @@ class OfferStore:
     """Verified offers by content.
 
     Bounded are the offers of a content, of a provider and in total, the bytes in total, and the shares of one
-    sender and of one address block. A full store takes from the party that has most (`kad.records.shares`), and
-    so does a full content (`offers.store.crowd`): no party alone can keep others out. A newer version of a
+    sender and of one address block. A full store takes from the party that has most (`kad.records.shares`),
+    and so does a full content (`offers.store.crowd`): no party keeps others out. A newer version of a
     held offer needs no room, unless it is longer. Own offers (`own=True`) are neither refused nor displaced.
     """
 
