@@ -3,7 +3,8 @@
 The cheapest holders first, all of them at once up to their windows. A block is under way at most twice: a
 second holder is asked when the first is late, or by a holder that has nothing else to do and is expected to
 be quicker. Where neither has ever delivered anything, it is asked of a third, which may be a dearer one
-(`Roster.best_for`): dozens that ask nothing and are dead do not hide one that lives.
+(`Roster.best_for`), and an inner node of one more each time that all are late: dozens that ask nothing and
+are dead, and some that are slow, do not hide one that lives.
 """
 
 from __future__ import annotations
@@ -18,9 +19,6 @@ from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.roster import Roster, is_asked
 from fastmarket.exchange.fetching.wanted import AskedBlock, WantedBlock, WantedBlocks
 from fastmarket.formats.block import MAX_BLOCK_BYTES, verify_block
-
-MAX_COPIES = 2
-"""Requests for one block under way at once; one more while it is late with holders that delivered nothing."""
 
 # Blocks that are passed over in one turn because the holders with room do not have them.
 _MAX_PASSED = 64
@@ -234,7 +232,7 @@ class Asking:
         block, holder = request.block, request.holder
         if holder.heard_at <= request.asked_at:
             holder.is_late = True
-        if (block.is_inner or self._hurries) and len(block.asked) < _most_copies(block):
+        if self._may_be_copied(block):
             self._put(block)
 
     def _deadline(self, request: AskedBlock) -> float:
@@ -296,7 +294,7 @@ class Asking:
         waiting = self._waiting
         while waiting:
             block = waiting[0][3]
-            if not block.is_done and len(block.asked) < _most_copies(block):
+            if not block.is_done and len(block.asked) < block.most_copies:
                 return block
             heappop(waiting)
             block.is_waiting = False
@@ -311,8 +309,14 @@ class Asking:
             heappush(self._waiting, (not block.is_inner, block.offset, next(self._numbers), block))
 
     def _want_again(self, block: WantedBlock) -> None:
-        if not block.asked and not block.is_done:
+        """One of its requests has ended; the others may be late by now, and hold it up."""
+        is_stuck = all(one.is_late for one in block.asked) and self._may_be_copied(block)
+        if not block.is_done and (not block.asked or is_stuck):
             self._put(block)
+
+    def _may_be_copied(self, block: WantedBlock) -> bool:
+        """Whether one more holder may be asked for it as soon as it is late."""
+        return (block.is_inner or self._hurries) and len(block.asked) < block.most_copies
 
     def _ask(self, holder: HolderState, block: WantedBlock, now: float) -> None:
         pace, size = holder.pace, block.size
@@ -359,13 +363,13 @@ class Asking:
         idle = self.roster.with_room(now) if self._requests else []
         if not idle:
             return
-        single = [one for one in self._requests.values() if len(one.block.asked) < _most_copies(one.block)]
+        single = [one for one in self._requests.values() if len(one.block.asked) < one.block.most_copies]
         single.sort(key=lambda one: (not one.is_late, -one.due_at))  # the latest of all first
         failing = {one.key: self.roster.is_of_failing(one) for one in idle}
         idle.sort(key=lambda one: (failing[one.key], one.price, one.pace.eta_s(0, one.under_way_bytes)))
         for request in single:
             block = request.block
-            if len(block.asked) >= _most_copies(block):
+            if len(block.asked) >= block.most_copies:
                 continue  # it was of two requests
             for holder in idle:
                 if is_asked(block, holder) or holder.key in block.lacking or not holder.has_room(now):
@@ -392,7 +396,3 @@ class Asking:
             return []
         blocks = [entry[3] for entry in self._waiting if not entry[3].is_done]
         return [] if any(map(self.roster.can_serve, blocks)) else blocks
-
-
-def _most_copies(block: WantedBlock) -> int:
-    return MAX_COPIES + all(one.is_late and not one.holder.blocks for one in block.asked)

@@ -122,6 +122,8 @@ class HolderPace:
             late = self._inner.late_s
         elif self.rtt_s is not None:
             late = 3 * self.rtt_s  # as if it were the first sample
+            if is_inner:  # which costs nothing: nobody waits long for one that is known to be slow
+                late = min(late, config.first_soft_timeout_s)
         if not is_inner:
             late = max(late, config.first_soft_timeout_s) + size / config.first_rate_bytes
         return max(late, config.min_soft_timeout_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import CallerFault, LimitExceeded
@@ -12,8 +12,10 @@ from fastmarket.exchange.fetching.holder import FetchHolder, HolderEnd
 from fastmarket.exchange.fetching.holder_state import HolderState
 from fastmarket.exchange.fetching.wanted import WantedBlock
 
-FAILED_OF_A_PRICE: Final = 2
-"""Holders of one price that failed or are silent, while none delivered, before dearer ones are asked, too."""
+FAILED_BEFORE: Final = 2
+"""Holders that failed or are silent, and delivered nothing, before each price counts as failing of which none
+delivered. Holders set their prices: counted by price alone, sixty dead ones hide one that lives."""
+_MAX_DOUBLINGS: Final = 10  # beyond any number of holders
 
 
 class Roster:
@@ -74,42 +76,47 @@ class Roster:
         can be asked now.
 
         While all of a price fail, one request at a time is enough for them, and none for a block that
-        everything waits for, if dearer ones may have it.
+        everything waits for, if dearer ones may have it. If all prices fail, each failure has the next one be
+        sought twice as far up the prices: the dearest of sixty is the seventh.
         """
         best, best_eta = None, 0.0
-        spare: HolderState | None = None
+        spares: list[HolderState] = []
+        failing = self._failing()
         size, tried, is_enough, is_dearer = block.size, None, False, False
         for one in self._usable:
             tier = _tier(one)
             if best is not None and tier > _tier(best):
                 break
             if tier != tried:
-                tried, is_enough = tier, self._is_enough(tier, block)
+                tried, is_enough = tier, failing.is_enough(tier, block)
             is_free = one.has_room(now) and not is_asked(block, one)
-            if one.key in block.lacking or (is_enough and spare is not None):
-                continue
-            if not is_free and (is_enough or is_dearer):
+            if one.key in block.lacking or (not is_free and (is_enough or is_dearer)):
                 continue
             if not self.bill.allows(one, block, self._all.values()):
                 continue  # a dearer one may be: each holder's share is rounded up
             is_dearer |= not is_enough
-            if is_enough:
-                spare = one
+            if is_enough and (not spares or _tier(spares[-1]) != tier):
+                spares.append(one)
             if is_enough or not is_free:
                 continue
             eta = one.pace.eta_s(size, one.under_way_bytes)
             if best is None or eta < best_eta:
                 best, best_eta = one, eta
-        return best if is_dearer else spare
+        if is_dearer or not spares:
+            return best
+        return spares[min(failing.skipped, len(spares) - 1)]
 
-    def _is_enough(self, tier: _Tier, block: WantedBlock) -> bool:
-        """Whether all of a price fail, and one of them is being asked, or all waits for the block."""
-        its = [one for one in self._all.values() if _tier(one) == tier]
-        return _are_failing(its) and (block.is_inner or any(one.under_way for one in its))
+    def _failing(self) -> _Failing:
+        unproven = [one for one in self._all.values() if not one.blocks]
+        return _Failing(
+            sum(_is_failing(one) for one in unproven),
+            {_tier(one) for one in self._all.values() if one.blocks},
+            any(one.under_way for one in unproven),
+        )
 
     def is_of_failing(self, holder: HolderState) -> bool:
         """Whether all of its price fail."""
-        return _are_failing([one for one in self._all.values() if _tier(one) == _tier(holder)])
+        return self._failing().fails(_tier(holder))
 
     def with_room(self, now: float) -> list[HolderState]:
         """Those that may be asked for one more, in the order in which they are asked."""
@@ -117,8 +124,9 @@ class Roster:
 
     def may_be_asked_for_others(self, block: WantedBlock, now: float) -> bool:
         """Whether somebody with room is not just passed over for this block because all of its price fail."""
-        tiers = dict.fromkeys(_tier(one) for one in self._usable if one.has_room(now))
-        return not all(self._is_enough(tier, block) for tier in tiers)
+        failing = self._failing()
+        tiers = {_tier(one) for one in self._usable if one.has_room(now)}
+        return not all(failing.is_enough(tier, block) for tier in tiers)
 
     def check_bill(self, holder: HolderState | None, file_bytes: int) -> None:
         """Raises CallerFault("max_cost", ...) if the bytes that came in a block, of which it was not known
@@ -156,12 +164,29 @@ def _tier(one: HolderState) -> _Tier:
     return one.holder.standing < 0, one.price
 
 
-def _are_failing(some: list[HolderState]) -> bool:
-    failing = sum(
-        one.end is not None or one.is_late or bool(one.failures or one.silences or one.late_in_row)
-        for one in some
-    )
-    return failing >= FAILED_OF_A_PRICE and not any(one.blocks for one in some)
+def _is_failing(one: HolderState) -> bool:
+    return one.end is not None or one.is_late or bool(one.failures or one.silences or one.late_in_row)
+
+
+class _Failing(NamedTuple):
+    """Which prices fail, at one moment."""
+
+    failed: int  # holders that failed and delivered nothing
+    proven: set[_Tier]  # of holders that delivered
+    is_busy: bool  # one that delivered nothing is being asked
+
+    def fails(self, tier: _Tier) -> bool:
+        """Whether none of a price delivered, while enough failed."""
+        return self.failed >= FAILED_BEFORE and tier not in self.proven
+
+    def is_enough(self, tier: _Tier, block: WantedBlock) -> bool:
+        """Whether all of a price fail, and one such is being asked, or all waits for the block."""
+        return self.fails(tier) and (block.is_inner or self.is_busy)
+
+    @property
+    def skipped(self) -> int:
+        """How many prices are passed over for the next one."""
+        return (1 << min(self.failed - 1, _MAX_DOUBLINGS)) - 1
 
 
 def is_asked(block: WantedBlock, holder: HolderState) -> bool:

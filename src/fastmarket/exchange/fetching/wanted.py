@@ -6,6 +6,13 @@ from typing import NamedTuple, Protocol
 
 from fastmarket.exchange.fetching.holder_state import HolderState
 
+MAX_COPIES = 2
+"""Requests for one block under way at once; one more while it is late with holders that delivered nothing."""
+
+MAX_INNER_COPIES = 16
+"""The same of an inner node, which is small, costs nothing, and holds up everything: one more each 0.1 s, in
+the 2 s until the first of them counts as silent."""
+
 
 class Place(NamedTuple):
     """Where a block stands in the file, as its parent promises: `length` bytes of the file, `depth` links
@@ -43,10 +50,17 @@ class WantedBlock:
         self.size = size
         self.file_bytes = file_bytes
         self.places: list[Place] = []
-        self.asked: list[AskedBlock] = []  # at most three
+        self.asked: list[AskedBlock] = []  # at most `most_copies`
         self.lacking: set[int] = set()  # holders that do not have it
         self.is_done = False
         self.is_waiting = False  # to be asked for
+
+    @property
+    def most_copies(self) -> int:
+        """How many requests for it may be under way at once."""
+        if not all(one.is_late and not one.holder.blocks for one in self.asked):
+            return MAX_COPIES
+        return MAX_INNER_COPIES if self.is_inner else MAX_COPIES + 1
 
 
 class AskedBlock:

@@ -114,14 +114,45 @@ def test_a_silent_holder_costs_no_more_than_its_timeout() -> None:
 
 @pytest.mark.parametrize("in_order", [False, True])
 @pytest.mark.parametrize("nature", [Nature.SILENT, Nature.BROKEN])
-def test_dozens_of_dead_free_holders_do_not_hide_a_dear_one(nature: Nature, in_order: bool) -> None:
-    alone = took(run_of(VirtualHolder(100, price=7, rate=PLENTY), in_order=in_order))
-    dead = [VirtualHolder(key, nature) for key in range(60)]
-    run = run_of(*dead, VirtualHolder(100, price=7, rate=PLENTY), in_order=in_order)
+@pytest.mark.parametrize("of_a_price", [60, 2, 1])
+def test_dozens_of_dead_holders_do_not_hide_a_dear_one(
+    nature: Nature, in_order: bool, of_a_price: int
+) -> None:
+    """Whatever prices they set."""
+    alone = took(run_of(VirtualHolder(100, price=70, rate=PLENTY), in_order=in_order))
+    dead = [VirtualHolder(key, nature, price=key // of_a_price) for key in range(60)]
+    run = run_of(*dead, VirtualHolder(100, price=70, rate=PLENTY), in_order=in_order)
     run.go(60, until_verified=1)
     assert run.now - START < 0.8  # with one alone some 0.1
     assert took(run) < alone + 6  # the last leaf that a dead one was asked for times out
     assert tally(run, 100).bytes == len(DATA)
+
+
+def test_slow_holders_between_dead_ones_and_a_dear_one_do_not_hide_it() -> None:
+    """Each price has to fail before the next is asked, and each copy of the root to be late."""
+    dead = [VirtualHolder(key, (Nature.SILENT, Nature.BROKEN)[key % 2]) for key in range(10)]
+    slow = [VirtualHolder(key, price=3, rtt_s=3.0) for key in range(10, 13)]
+    run = run_of(*dead, *slow, VirtualHolder(100, price=7, rate=PLENTY))
+    run.go(60, until_verified=1)
+    assert run.now - START < 0.8
+    assert tally(run, 100).bytes > 0
+
+
+def test_a_holder_known_to_be_slow_does_not_hold_up_the_root() -> None:
+    run = run_of(complete=False)
+    run.holders.update({1: VirtualHolder(1, rtt_s=4.0), 2: VirtualHolder(2)})
+    run.fetch.add_holder(FetchHolder(1, rtt_s=4.0, standing=1.0), START)
+    run.fetch.add_holder(FetchHolder(2), START)
+    run.go(60, until_verified=1)
+    assert run.now - START < CONFIG.first_soft_timeout_s + 0.5
+
+
+def test_one_that_refuses_while_another_is_late_is_followed_by_a_third() -> None:
+    """The second is asked as the first is late, and ends before it is late itself."""
+    others = VirtualHolder(2, Nature.BROKEN, rtt_s=0.05), VirtualHolder(3, price=1)
+    run = run_of(VirtualHolder(1, Nature.SILENT), *others)
+    run.go(60, until_verified=1)
+    assert run.now - START < 0.8
 
 
 def test_a_holder_that_falls_silent_in_the_middle_is_left_behind() -> None:

@@ -66,7 +66,7 @@ def test_dearer_ones_are_asked_while_all_of_a_price_fail() -> None:
     three.under_way = 1
     assert prices() == [9, 9]
     dear.paused_until = NOW + 1
-    assert prices() == [None, None], "it is waited for"
+    assert prices() == [0, 0], "it has delivered nothing either: others are asked meanwhile"
     dear.end = HolderEnd.GONE
     made.end(dear, HolderEnd.GONE, "")
     assert prices() == [0, 0], "there is no other"
