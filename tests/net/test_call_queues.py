@@ -1,8 +1,9 @@
-"""New calls wait in one queue for each method, so that a flood of one delays no call of another."""
+"""New calls of each method that streams wait in a queue of their own: a flood of one delays no call of another."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
@@ -23,11 +24,11 @@ def test_many_new_calls_of_one_method_delay_no_call_of_another(run: Run[None]) -
     async def scene() -> None:
         taken, over = 0, asyncio.Event()
 
-        async def flooded(_: Empty, context: grpc.aio.ServicerContext[Empty, Empty]) -> Empty:
+        async def flooded(_: Empty, context: grpc.aio.ServicerContext[Empty, Empty]) -> AsyncIterator[Empty]:
             nonlocal taken
             taken += 1
             await over.wait()
-            return Empty()
+            yield Empty()
 
         async def light(_: Empty, context: grpc.aio.ServicerContext[Empty, Empty]) -> Empty:
             return Empty()
@@ -35,19 +36,19 @@ def test_many_new_calls_of_one_method_delay_no_call_of_another(run: Run[None]) -
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         bounds = Bounds(2 * MANY, 2 * MANY, 2 * MANY)
         handlers = {
-            name: Method(AccessScope.READ, grpc.unary_unary_rpc_method_handler(call, *CODING))
-            for name, call in (("Flooded", flooded), ("Light", light))
+            "Flooded": Method(AccessScope.READ, grpc.unary_stream_rpc_method_handler(flooded, *CODING)),
+            "Light": Method(AccessScope.READ, grpc.unary_unary_rpc_method_handler(light, *CODING)),
         }
         Registry(server, CallTimer(bounds, 30.0, 30.0)).add("test.Queues", handlers)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             await channel.channel_ready()
-            flood = [channel.unary_unary("/test.Queues/Flooded")(b"") for _ in range(MANY)]
+            flood = [channel.unary_stream("/test.Queues/Flooded")(b"") for _ in range(MANY)]
             await channel.unary_unary("/test.Queues/Light")(b"")
             taken_before = taken
             over.set()
-            await asyncio.gather(*flood)
+            await asyncio.gather(*(call.read() for call in flood))
         await server.stop(0)
         assert taken == MANY
         assert taken_before < MANY // 2
