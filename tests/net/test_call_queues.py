@@ -1,4 +1,4 @@
-"""New calls of each method that streams wait in a queue of their own: a flood of one delays no call of another."""
+"""Calls of a method that streams wait in a queue of their own: a flood of one delays no call of another."""
 
 from __future__ import annotations
 
