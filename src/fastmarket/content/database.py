@@ -16,6 +16,7 @@ from typing import Any
 
 from fastmarket.content.cells import DamagedCells, check_cells
 from fastmarket.errors import NodeFault, StorageFault
+from fastmarket.sqlite_format import SqliteFormat
 
 FILE = "content.db"
 APPLICATION_ID = 0x666D6B63  # "fmkc", in the file's header
@@ -90,7 +91,7 @@ MIGRATIONS: tuple[str, ...] = (
     );
     """,
 )
-VERSION = len(MIGRATIONS)
+FORMAT = SqliteFormat(APPLICATION_ID, "is not a fastmarket catalogue", MIGRATIONS)
 PAGE_BYTES = 8192
 """A block's row has some 48 bytes: of 4 million, the nodes above the pages of rows fit into the cache."""
 CACHE_KIB = 4096  # of each of the two connections
@@ -162,30 +163,13 @@ class ContentDatabase:
         return connection
 
     def _check(self) -> None:
-        application, version = (self._pragma(name) for name in ("application_id", "user_version"))
-        empty = not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if empty and application == 0 and version == 0:
-            return
-        if application != APPLICATION_ID or version < 1:
-            raise NodeFault(f"{self.path} is not a fastmarket catalogue; move it away to start over")
-        if version > VERSION:
-            raise NodeFault(
-                f"{self.path} was written by a newer fastmarket (format {version}, this one supports "
-                f"{VERSION}); it was not changed"
-            )
+        FORMAT.check(self._writer, self.path)
 
     def _migrate(self) -> None:
         self._writer.execute(f"PRAGMA page_size={PAGE_BYTES}")  # for a new file; existing files keep theirs
         self._writer.execute("PRAGMA journal_mode=WAL")
         self._writer.execute(f"PRAGMA journal_size_limit={MAX_LOG_BYTES}")
-        for version in range(self._pragma("user_version"), VERSION):
-            self._writer.executescript(
-                f"BEGIN IMMEDIATE; {MIGRATIONS[version]} PRAGMA application_id={APPLICATION_ID}; "
-                f"PRAGMA user_version={version + 1}; COMMIT;"
-            )
-
-    def _pragma(self, name: str) -> int:
-        return int(self._writer.execute(f"PRAGMA {name}").fetchone()[0])
+        FORMAT.migrate(self._writer)
 
     @contextmanager
     def _faults(self, doing: str) -> Iterator[None]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from fastmarket.errors import NodeFault, StorageFault
+from fastmarket.sqlite_format import SqliteFormat, pragma
 from fastmarket.storage import reading
 from fastmarket.storage.directory import KEY_FILE, LOCK_FILE
 from fastmarket.storage.watch import Contents, FileWatch, Misplaced, lock_holder
@@ -66,7 +67,7 @@ MIGRATIONS: tuple[str, ...] = (
     );
     """,
 )
-VERSION = len(MIGRATIONS)
+FORMAT = SqliteFormat(APPLICATION_ID, "is not a fastmarket offer database", MIGRATIONS)
 # Short keys in a separate index: rows ordered by their full keys, which are random, take five times as long
 # to write.
 KEY_BYTES = 16
@@ -174,7 +175,7 @@ class OfferDatabase:
         self._watch = FileWatch(directory)
         self._watch.take((self.path, self._log, self._index, directory / LOCK_FILE))
         self._watch.want((directory / KEY_FILE,))
-        self._contents = Contents(self.path, lambda: self._pragma("schema_version"))
+        self._contents = Contents(self.path, lambda: pragma(self._connection, "schema_version"))
 
     def offers(self) -> Iterator[tuple[bytes, int]]:
         """All signed offers, and whether they are own ones (1 or 0); no bytes for one that is damaged."""
@@ -303,17 +304,7 @@ class OfferDatabase:
 
     def _check(self) -> None:
         """Checks the file's type, version and integrity before anything is written."""
-        application, version = (self._pragma(name) for name in ("application_id", "user_version"))
-        empty = not self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if empty and application == 0 and version == 0:
-            return
-        if application != APPLICATION_ID or version < 1:
-            raise NodeFault(f"{self.path} is not a fastmarket offer database; move it away to start over")
-        if version > VERSION:
-            raise NodeFault(
-                f"{self.path} was written by a newer fastmarket (format {version}, this one supports "
-                f"{VERSION}); it was not changed"
-            )
+        FORMAT.check(self._connection, self.path)
         found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise sqlite3.DatabaseError(str(found))
@@ -324,14 +315,7 @@ class OfferDatabase:
         connection.execute("PRAGMA journal_mode=WAL")
         # FULL syncs the log at every commit; NORMAL would lose the last commits on power loss.
         connection.execute("PRAGMA synchronous=FULL")
-        for version in range(self._pragma("user_version"), VERSION):
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {MIGRATIONS[version]} PRAGMA application_id={APPLICATION_ID}; "
-                f"PRAGMA user_version={version + 1}; COMMIT;"
-            )
-
-    def _pragma(self, name: str) -> int:
-        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+        FORMAT.migrate(connection)
 
     @contextmanager
     def _faults(self, doing: str) -> Iterator[None]:

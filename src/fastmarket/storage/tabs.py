@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from fastmarket.errors import NodeFault, StorageFault
 from fastmarket.payments.rows import BuyerRow, SellerRow
+from fastmarket.sqlite_format import SqliteFormat, pragma
 from fastmarket.storage.tab_text import DamagedTab, row_of, text_of
 
 FILE = "payments.db"
@@ -41,8 +42,9 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX sellers_by_day ON sellers (day);
     """,
 )
-VERSION = len(MIGRATIONS)
+FORMAT = SqliteFormat(APPLICATION_ID, "has no tabs of fastmarket", MIGRATIONS)
 BUSY_TIMEOUT_S = 10.0  # another program, which has no business here, holds the file
+MAX_FILE_BYTES = 256 << 20  # beyond it, buyers that are not known get no account: some 400,000 tabs
 MAX_LOG_BYTES = 16 << 20  # to which the write-ahead log is cut after it was longer
 _PUT_BUYER = "INSERT OR REPLACE INTO buyers VALUES (?, ?, ?)"
 _PUT_SELLER = "INSERT OR REPLACE INTO sellers VALUES (?, ?, ?, ?, ?)"
@@ -112,6 +114,13 @@ class TabDatabase:
             rows = self._reader.execute("SELECT day_amount FROM sellers WHERE day = ?", (day,)).fetchall()
         return sum(int(row[0]) for row in rows)
 
+    def takes_new(self) -> bool:
+        """Whether the file is below the size from which no rows of further parties are added. Raises
+        NodeFault."""
+        with self._faults("read"):
+            pages, size = (pragma(self._reader, name) for name in ("page_count", "page_size"))
+        return pages * size < MAX_FILE_BYTES
+
     def close(self) -> None:
         """Writes the log into the file."""
         self._reader.close()
@@ -141,30 +150,13 @@ class TabDatabase:
         )
 
     def _check(self) -> None:
-        application, version = (self._pragma(name) for name in ("application_id", "user_version"))
-        empty = not self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if empty and application == 0 and version == 0:
-            return
-        if application != APPLICATION_ID or version < 1:
-            raise NodeFault(f"{self.path} has no tabs of fastmarket; move it away to start over")
-        if version > VERSION:
-            raise NodeFault(
-                f"{self.path} was written by a newer fastmarket (format {version}, this one supports "
-                f"{VERSION}); it was not changed"
-            )
+        FORMAT.check(self._writer, self.path)
 
     def _migrate(self) -> None:
         self._writer.execute("PRAGMA journal_mode=WAL")
         self._writer.execute("PRAGMA synchronous=FULL")
         self._writer.execute(f"PRAGMA journal_size_limit={MAX_LOG_BYTES}")
-        for version in range(self._pragma("user_version"), VERSION):
-            self._writer.executescript(
-                f"BEGIN IMMEDIATE; {MIGRATIONS[version]} PRAGMA application_id={APPLICATION_ID}; "
-                f"PRAGMA user_version={version + 1}; COMMIT;"
-            )
-
-    def _pragma(self, name: str) -> int:
-        return int(self._writer.execute(f"PRAGMA {name}").fetchone()[0])
+        FORMAT.migrate(self._writer)
 
     def _damaged(self, why: str) -> NodeFault:
         return NodeFault(
@@ -192,6 +184,10 @@ class BuyerTable:
     def find(self, buyer: bytes, currency: str) -> SellerRow | None:
         """See `SellerRows`."""
         return self._database.find_buyer(buyer, currency)
+
+    def takes_new(self) -> bool:
+        """See `SellerRows`."""
+        return self._database.takes_new()
 
 
 class SellerTable:

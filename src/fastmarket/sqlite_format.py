@@ -1,0 +1,50 @@
+"""The format of our SQLite files: by whom a file was written, by its header, and its upgrade step by step.
+
+Connections have `isolation_level=None`. The version (`user_version`) is the number of migrations made so far.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastmarket.errors import NodeFault
+
+
+def pragma(connection: sqlite3.Connection, name: str) -> int:
+    """The value of a pragma that is a number."""
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFormat:
+    """One kind of file. `application_id`: in its header; `what`: "is not a catalogue of ours", for people."""
+
+    application_id: int
+    what: str
+    migrations: Sequence[str]
+
+    def check(self, connection: sqlite3.Connection, path: Path) -> None:
+        """Raises NodeFault unless the file is new, or was written by this or an earlier version."""
+        application, version = (pragma(connection, name) for name in ("application_id", "user_version"))
+        empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if empty and application == 0 and version == 0:
+            return
+        if application != self.application_id or version < 1:
+            raise NodeFault(f"{path} {self.what}; move it away to start over")
+        newest = len(self.migrations)
+        if version > newest:
+            raise NodeFault(
+                f"{path} was written by a newer fastmarket (format {version}, this one supports {newest}); "
+                "it was not changed"
+            )
+
+    def migrate(self, connection: sqlite3.Connection) -> None:
+        """Makes what is missing, each step whole or not at all."""
+        for version in range(pragma(connection, "user_version"), len(self.migrations)):
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {self.migrations[version]} PRAGMA application_id={self.application_id}; "
+                f"PRAGMA user_version={version + 1}; COMMIT;"
+            )
