@@ -48,6 +48,9 @@ class SellerDisk:
     def find(self, buyer: bytes, currency: str) -> SellerRow | None:
         return self.rows.get((buyer, currency))
 
+    def takes_new(self) -> bool:
+        return not self.is_full
+
     def put(self, row: SellerRow) -> bool:
         if not self.is_full:
             self.rows[row.buyer, row.currency] = row

@@ -91,6 +91,9 @@ class SellerRows(Protocol):
     def find(self, buyer: bytes, currency: str) -> SellerRow | None:
         """The row of that buyer. Raises NodeFault."""
 
+    def takes_new(self) -> bool:
+        """Whether there is room for buyers that have no row yet. Raises NodeFault."""
+
 
 class BuyerRows(Protocol):
     """The rows of a buyer that are on disk."""

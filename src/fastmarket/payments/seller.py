@@ -94,6 +94,8 @@ class SellerTabs:
         if secret is None:
             return self._refuse(Reason.BUYER_KEY)
         account = self._account_for(opening.tab, now)
+        if account is None:
+            return self._refuse(Reason.DISK)
         if account.is_blocked:
             return self._refuse(Reason.PEER)
         if (opening.number, secret) == (account.opened, account.secret):
@@ -356,12 +358,18 @@ class SellerTabs:
             self._look_at(account, now)
         return account
 
-    def _account_for(self, tab: Tab, now: float) -> Account:
+    def _account_for(self, tab: Tab, now: float) -> Account | None:
+        """None: it is not known, and there is no room for more of them, here or on disk."""
         account = self._known(tab.buyer, now)
-        if account is None:
+        if account is None and not self._is_full():
             account = Account(tab, self._policy, now)
             self._keep(account)
         return account
+
+    def _is_full(self) -> bool:
+        # Identities cost nothing, and a row is written for each that was served a byte or sent a receipt.
+        unwritten = len(self._changed) >= self._policy.max_accounts
+        return self._is_disk_full or unwritten or not self._rows.takes_new()
 
     def _keep(self, account: Account) -> None:
         self._by_tab[account.tab.id] = account

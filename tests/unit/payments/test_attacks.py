@@ -495,3 +495,26 @@ def test_whatever_a_seller_says_costs_no_more_than_was_verified(state: Callable[
     seller.request = lying  # type: ignore[method-assign]
     done = buyer.fetch(seller, 60, START)
     assert purse.paid_bytes <= done.verified
+
+
+def test_fresh_identities_do_not_fill_the_disk() -> None:
+    """Each one that was served has a row, and identities cost nothing."""
+    seller, known, other = VirtualSeller(), VirtualBuyer(2), VirtualBuyer(3)
+    served(known, seller, 1)
+    seller.flush()
+    seller.disk.is_full = True
+    done = other.fetch(seller, 1, START)
+    assert done.verified == 0
+    assert seller.tabs.refused[Reason.DISK] > 0
+    assert other.peer_id.raw not in [row.buyer for row in seller.tabs.poll_changes()]
+    seller.disk.is_full = False
+    assert other.fetch(seller, 1, START).why == ""
+
+
+def test_nor_the_memory_before_rows_are_written() -> None:
+    seller = VirtualSeller(config=PaymentConfig(credit=CreditPolicy(max_accounts=8)))
+    for number in range(2, 30):
+        VirtualBuyer(number).fetch(seller, 1, START)
+    rows = seller.tabs.poll_changes()
+    assert len(rows) == 8
+    assert seller.tabs.refused[Reason.DISK] > 0

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from fastmarket.errors import NodeFault, StorageFault
 from fastmarket.payments.rows import BuyerRow, DueRow, OwedRow, SellerRow
+from fastmarket.storage import tabs
 from fastmarket.storage.tab_text import DamagedTab, row_of, text_of
 from fastmarket.storage.tabs import FILE, BuyerTable, SellerTable, TabDatabase, TabJournal
 
@@ -197,3 +198,17 @@ def test_a_row_that_was_acknowledged_is_there_after_sigkill(tmp_path: Path) -> N
         assert found is not None
         assert found.seq in (told, told + 1)
         database.close()
+
+
+def test_a_file_of_some_size_takes_no_further_parties(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = TabDatabase(tmp_path)
+    monkeypatch.setattr(tabs, "MAX_FILE_BYTES", 256 * 1024)
+    table, number = BuyerTable(database), 0
+    while table.takes_new():
+        database.write([replace(BUYER, buyer=b"%d" % one) for one in range(number, number + 50)])
+        number += 50
+        assert number <= 5000
+    assert number > 50
+    database.close()
