@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from fastmarket.content.port.cashier import Cashier
 from fastmarket.content.port.server import ContentServer
 from fastmarket.content.prices import GoodPrices
 from fastmarket.content.shop import OfferRegistry, Shop
+from fastmarket.faults import Faults
 from fastmarket.libp2p.scopes import ScopeKind
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.node_payments import LOOK_S, Payments
@@ -70,9 +71,12 @@ async def selling(
         memory=memory,
         cashier=cashier,
     )
-    looking = Repeating("counting what is owed", lambda: LOOK_S, lambda: _look(cashier), faults)
-    try:
-        looking.start()
+    async with AsyncExitStack() as parts:
+        parts.callback(catalogue.close)
+        parts.push_async_callback(asyncio.to_thread, importer.close)
+        if cashier is not None:
+            await parts.enter_async_context(_looked_after(cashier, faults))
+        parts.push_async_callback(port.stop)
         bound = await port.start()
 
         def place() -> ContentPlace:
@@ -83,19 +87,17 @@ async def selling(
             catalogue, importer, keeper, allowed, registry, place, port.tally.take_sent, content, faults
         )
         shop.start()
-        try:
-            yield Selling(shop, port, catalogue, place())
-        finally:
-            await shop.stop()
+        parts.push_async_callback(shop.stop)
+        yield Selling(shop, port, catalogue, place())
+
+
+@asynccontextmanager
+async def _looked_after(cashier: Cashier, faults: Faults) -> AsyncIterator[None]:
+    """Writes what has changed from time to time, and in the end."""
+    looking = Repeating("counting what is owed", lambda: LOOK_S, cashier.look, faults)
+    looking.start()
+    try:
+        yield
     finally:
-        await port.stop()
         await looking.stop()
-        if cashier is not None:
-            await cashier.close()
-        await asyncio.to_thread(importer.close)
-        catalogue.close()
-
-
-def _look(cashier: Cashier | None) -> None:
-    if cashier is not None:
-        cashier.look()
+        await cashier.close()

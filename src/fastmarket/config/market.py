@@ -69,8 +69,8 @@ class MarketConfig:
     searches_a_turn: int = 32  # searches and files processed per turn of the event loop, of all callers: 1 ms
     # In one piece; a busy loop has one piece in each turn
     searches_a_piece: int = 8
-    # Concurrent messages of RegisterFiles, of all callers: half of these keep max_registering slices of
-    # offers busy, and the next caller need not wait for more
+    # Concurrent messages of RegisterFiles, of all callers: one of 1,000 files keeps max_registering slices of
+    # offers busy, and the next callers need not wait for it
     max_bulk_registrations: int = 8
     # Concurrent Fetch calls; each holds up to 16 MiB of blocks under way, with an output 64 MiB
     max_fetches: int = 32

@@ -62,7 +62,7 @@ class OfferConfig:
     max_sweep_offers: int = 512  # per sweep: 0.5 MiB of messages, 15 ms in which nobody else has a turn
     max_sweeps: int = 4  # concurrent scheduled sweeps
     sweep_lookups: int = 16  # concurrent lookups per sweep: with alpha 10 some 160 requests
-    sweep_timeout_s: float = 600.0  # a sweep of 4096 offers that lie far apart: 256 rounds of lookups
+    sweep_timeout_s: float = 600.0  # a sweep of 512 offers that lie far apart: 32 rounds of lookups
     # Offers of a large registration signed and stored together: 5 ms in which nobody else has a turn
     register_slice: int = 128
     max_registering: int = 8  # such slices in progress at once, of all callers; more wait

@@ -138,8 +138,7 @@ class PortConnection:
         self._guarded(self._ask_and_send)
 
     def _on_ready(self) -> None:
-        """A request that was held may be answered."""
-        if not self._has_turn:
+        if not self._has_turn:  # a request that was held may be answered
             self._guarded(self._ask_and_send)
 
     def _guarded(self, work: Callable[..., None], *args: Any) -> None:

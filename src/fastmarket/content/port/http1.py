@@ -15,16 +15,13 @@ from fastmarket.content.port.fields import ALWAYS
 from fastmarket.content.port.gateway import method_refused
 from fastmarket.content.port.messages import KEPT_HEADERS, GatewayAnswer, GatewayRequest, RequestRefused
 from fastmarket.content.port.pieces import Piece, Pieces, piece_bytes
+from fastmarket.content.port.speaker import not_held
 
 _KEPT = {name.encode(): name for name in KEPT_HEADERS}
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
 _ALWAYS = "".join(f"{name}: {value}\r\n" for name, value in ALWAYS)
 _METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _BODILESS = frozenset({204, 304})  # without Content-Length
-
-
-def _nothing() -> None:
-    """For who asks again by itself."""
 
 
 class _Waiting(NamedTuple):
@@ -44,7 +41,7 @@ class Http1Speaker:
         max_head_bytes: int,
         *,
         address: str = "",
-        wake: Callable[[], None] = _nothing,
+        wake: Callable[[], None] = not_held,
         turned_away: bool = False,
     ) -> None:
         """`address`: of the other side; `wake` is called when a request that was held may be answered;

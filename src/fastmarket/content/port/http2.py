@@ -40,6 +40,7 @@ from fastmarket.content.port.pieces import (
     read_slice,
     rest_of,
 )
+from fastmarket.content.port.speaker import not_held
 
 STREAM_TURN_BYTES = 64 * 1024
 """Read from a file at once, and sent for a stream before others have their turn."""
@@ -51,10 +52,6 @@ _MAX_STEPS = 256  # turns of streams that have only to look for more; then other
 _BODILESS = frozenset({204, 304})
 _Codes = h2.errors.ErrorCodes
 _Setting = h2.settings.SettingCodes
-
-
-def _nothing() -> None:
-    """For who asks again by itself."""
 
 
 class _Stream:
@@ -95,7 +92,7 @@ class Http2Speaker:
         max_head_bytes: int,
         *,
         address: str = "",
-        wake: Callable[[], None] = _nothing,
+        wake: Callable[[], None] = not_held,
         turned_away: bool = False,
     ) -> None:
         """See `Http1Speaker`."""

@@ -7,6 +7,10 @@ from typing import Protocol
 from fastmarket.content.port.pieces import FileSlice, Piece
 
 
+def not_held() -> None:
+    """Wakes nothing: for a speaker whose desk holds no request back."""
+
+
 class Speaker(Protocol):
     """HTTP/1.1 or HTTP/2 on one connection, without I/O."""
 
