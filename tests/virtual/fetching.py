@@ -28,11 +28,11 @@ from fastmarket.exchange.fetching.events import (
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderEnd
 from fastmarket.exchange.fetching.wanted import MAX_COPIES, MAX_INNER_COPIES
+from fastmarket.formats.block import RAW_HEAD
 
 START = 1_000_000.0
 GIVE_UP_S = 3600.0
 MAX_TURNS = 200_000
-RAW = b"\x01\x55"  # how the CID of a leaf begins, mostly
 
 
 class Nature(Enum):
@@ -192,7 +192,7 @@ class FetchRun:
         self.asks.append((self.now, ask))
         assert ask.deadline > self.now
         others = {one.holder for one in self.open.values() if one.cid == ask.cid} - {ask.holder}
-        most = MAX_COPIES if ask.cid.startswith(RAW) else MAX_INNER_COPIES - 1
+        most = MAX_COPIES if ask.cid.startswith(RAW_HEAD) else MAX_INNER_COPIES - 1
         assert len(others) < 2 or (len(others) <= most and self._are_useless(others)), "asked of a third"
         assert ask.cid not in self.delivered, "asked for what is verified"
         assert (holder.asked[ask.cid] == 0) or ask.cid not in holder.lacks, "asked again for what it lacks"

@@ -25,7 +25,10 @@ MAX_BLOCK_BYTES = 2 * 1024 * 1024
 MAX_DIGEST_BYTES = 128
 """Of any hash function, and so the longest block that an identity CID may carry."""
 
-_V1_HEADS = (b"\x01\x55" + SHA2_256_PREFIX, b"\x01\x70" + SHA2_256_PREFIX)  # raw, dag-pb
+RAW_HEAD = b"\x01\x55"
+"""How the binary CID of a raw block begins."""
+
+_V1_HEADS = (RAW_HEAD + SHA2_256_PREFIX, b"\x01\x70" + SHA2_256_PREFIX)  # raw, dag-pb
 _V1_BYTES = 36  # of a CIDv1 with such a head
 _SHA2_256 = SHA2_256_PREFIX[0]
 _BLAKE2B, _BLAKE2S = 0xB200, 0xB240  # codes of digests of no bytes; the next ones have one byte more each

@@ -16,7 +16,8 @@ from fastmarket.config import FetchConfig
 from fastmarket.exchange.fetching.events import Ask, Drop, FetchFailed, Write
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder
-from fastmarket.formats.cid import Cid
+from fastmarket.formats.block import RAW_HEAD
+from fastmarket.formats.cid import SHA2_256_PREFIX, Cid
 from fastmarket.formats.unixfs.importer import UnixfsImporter
 from fastmarket.formats.unixfs.profile import UNIXFS_V1_2025
 from fastmarket.native.event_queue import EventQueue
@@ -73,12 +74,12 @@ class FetchedFile:
         importer = UnixfsImporter(profile, self.blocks.__setitem__)
         for number in range(blocks):
             chunk = sha256(b"%d %d" % (seed, number)) * (BLOCK_BYTES // 32)
-            self.blocks[b"\x01\x55\x12\x20" + sha256(chunk)] = chunk
+            self.blocks[RAW_HEAD + SHA2_256_PREFIX + sha256(chunk)] = chunk
             importer.feed(chunk)
         self.root = importer.finish()
         # What each takes of a line: the leaves are scaled, inner nodes as large as they are.
         self.sizes = {
-            cid: len(block) if cid.startswith(b"\x01\x55") else len(block) / SCALE
+            cid: len(block) if cid.startswith(RAW_HEAD) else len(block) / SCALE
             for cid, block in self.blocks.items()
         }
         self.size = blocks * BLOCK_BYTES

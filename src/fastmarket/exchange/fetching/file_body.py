@@ -17,9 +17,9 @@ from fastmarket.exchange.fetching.kept_spans import KeptSpans
 from fastmarket.exchange.fetching.links import PackedLinks
 from fastmarket.exchange.fetching.output import Content, FileOutput
 from fastmarket.exchange.fetching.roster import Roster
-from fastmarket.exchange.fetching.walk import RAW_HEAD, LeafWalk
+from fastmarket.exchange.fetching.walk import LeafWalk
 from fastmarket.exchange.fetching.wanted import Place, WantedBlock
-from fastmarket.formats.block import inline_block, split_cid, verify_block
+from fastmarket.formats.block import RAW_HEAD, inline_block, split_cid, verify_block
 from fastmarket.formats.unixfs.leaf import leaf_frame
 from fastmarket.formats.unixfs.node import FileNode, read_node
 

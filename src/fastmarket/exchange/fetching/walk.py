@@ -14,10 +14,7 @@ from fastmarket.config.fetching import FetchConfig
 from fastmarket.errors import LimitExceeded
 from fastmarket.exchange.fetching.links import PackedLinks
 from fastmarket.exchange.fetching.wanted import Place
-from fastmarket.formats.block import MAX_BLOCK_BYTES
-
-RAW_HEAD = b"\x01\x55"
-"""How a binary CID of a raw block begins."""
+from fastmarket.formats.block import MAX_BLOCK_BYTES, RAW_HEAD
 
 
 class _Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from fastmarket.exchange.fetching.holder_state import HolderState
+from fastmarket.formats.block import RAW_HEAD
 
 MAX_COPIES = 2
 """Requests for one block under way at once; one more while it is late with holders that delivered nothing."""
@@ -60,7 +61,8 @@ class WantedBlock:
         """How many requests for it may be under way at once."""
         if not all(one.is_late and not one.holder.blocks for one in self.asked):
             return MAX_COPIES
-        return MAX_INNER_COPIES if self.is_inner else MAX_COPIES + 1
+        is_raw = self.cid.startswith(RAW_HEAD)  # a root may be: the file, which costs
+        return MAX_INNER_COPIES if self.is_inner and not is_raw else MAX_COPIES + 1
 
 
 class AskedBlock:

@@ -13,6 +13,7 @@ from fastmarket.exchange.fetching.events import Ask, Drop, FetchFailed, FetchFin
 from fastmarket.exchange.fetching.faults import NoHolderServes
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.holder import AskFailure, FetchHolder, HolderEnd, HolderTally
+from fastmarket.exchange.fetching.wanted import MAX_INNER_COPIES
 from fastmarket.formats.cid import Cid
 from tests.virtual.dags import Blocks
 from tests.virtual.fetching import START, FetchRun, Nature, VirtualHolder
@@ -353,6 +354,15 @@ def test_what_is_missing_everywhere_is_named_after_the_rest_was_fetched() -> Non
 def test_a_late_root_is_asked_of_a_second_holder() -> None:
     run = run_of(VirtualHolder(1, rtt_s=3.0), VirtualHolder(2))
     assert took(run) < 3.0
+
+
+@pytest.mark.parametrize(("raw", "most"), [(True, 3), (False, MAX_INNER_COPIES)])
+def test_a_late_root_that_is_the_file_is_asked_of_a_third_at_most(raw: bool, most: int) -> None:
+    dag = Blocks(raw_leaves=raw)
+    fetch = Fetch(dag.file(b"abc"), CONFIG, START)
+    run = FetchRun(fetch, dag.blocks, [VirtualHolder(key, Nature.SILENT) for key in range(20)]).start()
+    assert not run.go(1.9)
+    assert len(run.asks) == most
 
 
 def test_a_holder_whose_late_requests_were_all_taken_from_it_is_asked_again() -> None:
