@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,10 @@ V1 = "fastmarket.v1.Market"
 HEALTH = "grpc.health.v1.Health"
 # The service cuts its lists to the maximum response size; this is for what surrounds them.
 RESPONSE_SLACK_BYTES = 64 * 1024
+# At a stop, for calls that were cancelled: the file of a fetch is closed, and what was bought is paid.
+LAST_CALLS_S = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class MarketServer:
@@ -72,6 +77,7 @@ class MarketServer:
         self._ready = AnswerCache(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
         self._guard: Guard | None = None
+        self._bounds: Bounds | None = None
         self._crowds: Crowds | None = None
         self._server: grpc.aio.Server | None = None
 
@@ -124,7 +130,18 @@ class MarketServer:
                 await self._crowds.stop()
             self._service.end_watches()
             await server.stop(grace_s)
+            await self._ended()
         await self._service.close()
+
+    async def _ended(self) -> None:
+        """gRPC has cancelled the calls, and does not wait for their ends: what they hold is let go there."""
+        assert self._bounds is not None
+        try:
+            async with asyncio.timeout(LAST_CALLS_S):
+                await self._bounds.none_left()
+        except TimeoutError:
+            left = self._bounds.used
+            log.warning("%d calls are still in progress %.0f s after their end", left, LAST_CALLS_S)
 
     @property
     def tokens(self) -> access.Tokens | None:
@@ -147,7 +164,7 @@ class MarketServer:
         config, tokens = self._config, access.read_tokens(self._access)
         if tokens is not None or reachable:
             self._guard = Guard(self._access, tokens)
-        bounds = Bounds(
+        bounds = self._bounds = Bounds(
             *(config.max_concurrent_rpcs, config.max_calls_per_caller, config.max_streaming_calls),
             *(config.refusal_delay_s, config.max_delayed_refusals),
         )

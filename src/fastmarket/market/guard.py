@@ -55,11 +55,18 @@ class Bounds:
         self._streaming = Share(streaming_calls)
         self._refused = Share(delayed_refusals)
         self._refusal_delay_s = refusal_delay_s
+        self._last_ended: asyncio.Event | None = None  # while somebody waits for it
 
     @property
     def used(self) -> int:
         """Calls in progress, including those that are being refused."""
         return self._calls.used + self._refused.used
+
+    async def none_left(self) -> None:
+        """Returns when no call is in progress; those being refused are not waited for."""
+        if self._calls.used:
+            self._last_ended = asyncio.Event()
+            await self._last_ended.wait()
 
     async def before_refusal(self, caller: str) -> None:
         """Returns when a caller with too many calls may be told so."""
@@ -87,6 +94,8 @@ class Bounds:
                     self._streaming.release(caller)
         finally:
             self._calls.release(caller)
+            if self._last_ended is not None and not self._calls.used:
+                self._last_ended.set()
 
 
 class _UnreadError(Exception):

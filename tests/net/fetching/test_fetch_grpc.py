@@ -17,7 +17,7 @@ import grpc.aio
 import pytest
 
 from fastmarket.config import FetchConfig, MarketConfig
-from fastmarket.errors import Busy, CallerFault, NotFound, Unmet
+from fastmarket.errors import Busy, CallerFault, FastmarketError, NotFound, Unmet
 from fastmarket.exchange.fetching.faults import NoHolderServes
 from fastmarket.exchange.fetching.order import FetchPlan, FetchProgress, FetchReport, FetchSummary
 from fastmarket.formats.cid import Cid
@@ -281,6 +281,27 @@ def test_fetches_are_shared_among_callers(run: Run[Any]) -> None:
             first.cancel()
             with suppress(asyncio.CancelledError):
                 await first
+
+    run(main())
+
+
+def test_a_server_stops_when_its_calls_have_ended(run: Run[Any]) -> None:
+    async def main() -> None:
+        async def silent(cid: str, writer: asyncio.StreamWriter) -> None:
+            await asyncio.Event().wait()
+
+        node = Market(CONFIG, 1)
+        async with buying(ROOT, [(silent, 0)]) as bench:
+            server = MarketServer(
+                MarketService(node.dht, CONFIG, now=lambda: node.net.now), CONFIG, fetcher=bench.fetcher
+            )
+            async with MarketClient(f"127.0.0.1:{await server.start()}") as client:
+                fetching = asyncio.ensure_future(all_of(client.fetch(str(ROOT))))
+                await bench.gateways[0].connected(1)
+                await server.stop()
+                assert bench.dialer.used == 0
+                with pytest.raises(FastmarketError):
+                    await fetching
 
     run(main())
 
