@@ -20,12 +20,12 @@ class TrackedRecordStore(RecordStore):
         self._changed: BoundedMap[bytes, Record] = BoundedMap(config.max_records)
         self._own: set[bytes] = set()
         self._kept: set[bytes] = set()  # held, and reported to the disk
-        self._gone: set[bytes] = set()  # reported to the disk, and held no longer
+        self._gone: dict[bytes, None] = {}  # reported to the disk, and held no longer
 
     def put(self, record: Record, now: float, source: Source | None = None) -> bool:
         stored = super().put(record, now, source)
         if stored:
-            self._gone.discard(record.key)
+            self._gone.pop(record.key, None)
             self._changed.put(record.key, record)
         return stored
 
@@ -37,7 +37,7 @@ class TrackedRecordStore(RecordStore):
             self._changed.pop(key)
             if key in self._kept:
                 self._kept.discard(key)
-                self._gone.add(key)
+                self._gone[key] = None
         return removed
 
     def mark_own(self, key: bytes, now: float) -> None:
@@ -50,7 +50,7 @@ class TrackedRecordStore(RecordStore):
         """Changes since the last call: the latest value of each key, and whether it is our own. A removed
         value is reported as empty and long expired."""
         changed, self._changed = self._changed, BoundedMap(self._config.max_records)
-        gone, self._gone = self._gone, set()
+        gone, self._gone = self._gone, {}
         self._kept.update(changed)
         told = [(record, record.key in self._own) for record in changed.values()]
         return told + [(Record(key, b"", 0.0, 0.0), False) for key in gone]

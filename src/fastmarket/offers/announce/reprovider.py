@@ -88,7 +88,7 @@ class Reprovider:
         self.seq_floor = 0
         """The highest seq that this node ever gave, in previous runs as well if it is restored."""
         self._own: dict[OfferKey, _Own] = {}
-        self._thin: set[OfferKey] = set()
+        self._thin: dict[OfferKey, None] = {}  # in their order, which no hash decides
         self.dues: list[tuple[float, OfferKey]] = []
         """A heap of when offers are due, some at other times by now."""
         self._queue: deque[OfferKey] = deque()
@@ -270,11 +270,11 @@ class Reprovider:
                 due = now + min(config.retry_longest_s, config.retry_first_s * 2**own.failures)
                 own.failures = min(own.failures + 1, MAX_DOUBLINGS)
             if thin:
-                self._thin.add(key)
+                self._thin[key] = None
                 if own.neighbours < self._neighbours and self.grown_at is None:
                     self.grown_at = now
             else:
-                self._thin.discard(key)
+                self._thin.pop(key, None)
             self._schedule(key, own, due)
 
     def on_table_size(self, count: int, now: float) -> None:
@@ -423,7 +423,7 @@ class Reprovider:
     def _forget(self, key: OfferKey) -> None:
         """Drops an expired tombstone."""
         del self._own[key]
-        self._thin.discard(key)
+        self._thin.pop(key, None)
         self._withdrawn -= 1
 
     def _schedule(self, key: OfferKey, own: _Own, due: float) -> None:
