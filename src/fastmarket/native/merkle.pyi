@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Final, Generic, TypeAlias, TypeVar
 
 _Offer = TypeVar("_Offer")
+_Made = TypeVar("_Made")
 
 Body: TypeAlias = tuple[
     bytes,
@@ -50,3 +51,5 @@ class PlainOffers(Generic[_Offer]):
     def expect(self, envelope: bytes, root: bytes, count: int, signer: object, raw_signer: bytes) -> None: ...
     def open(self, signed: bytes) -> _Offer | None: ...
     def read(self, signed: bytes, raw_signer: bytes, signer: object) -> _Offer | None: ...
+
+def untracked(made: _Made) -> _Made: ...

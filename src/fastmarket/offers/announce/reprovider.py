@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +12,13 @@ from fastmarket.errors import Busy, NoSuchOffer
 from fastmarket.formats.identity import Identity
 from fastmarket.kad.lookup.lookup import earlier
 from fastmarket.kad.outcome import Outcome
+from fastmarket.native.merkle import untracked
+from fastmarket.offers.announce.due_times import DueTimes
 from fastmarket.offers.announce.rounds import AnnounceRound
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.store.own_offers import add_own
 
-# The heap of due times is rebuilt when it has more stale entries than live ones, and at least so many.
-STALE_DUES = 256
 # Offers that become due, or are looked at for a sweep, in one turn: 3 ms. A node that restarts, or finds no
 # peers, has 100,000 due at once.
 DUE_A_TURN = 1024
@@ -39,7 +38,7 @@ class _State(Enum):
 class _Own:
     offer: Offer
     state: _State
-    due: float  # 0: not in the heap of due times
+    due: float  # 0: not among the due times
     place: int  # in the key space
     failures: int = 0  # consecutive announcements that missed the quorum or reached no peer
     copies: int = 0  # other nodes that held it after the last announcement
@@ -89,8 +88,8 @@ class Reprovider:
         """The highest seq that this node ever gave, in previous runs as well if it is restored."""
         self._own: dict[OfferKey, _Own] = {}
         self._thin: dict[OfferKey, None] = {}  # in their order, which no hash decides
-        self.dues: list[tuple[float, OfferKey]] = []
-        """A heap of when offers are due, some at other times by now."""
+        self.dues = DueTimes()
+        """When offers are due."""
         self._queue: deque[OfferKey] = deque()
         self._under_way: set[tuple[OfferKey, int]] = set()
         # While offers of the previous run are restored: expired tombstones, and superseded versions.
@@ -189,8 +188,10 @@ class Reprovider:
             return
         self._store.add(offer, now, own=True)  # refused if it has expired; then it is renewed at once
         (where,) = self._round.places((offer,))
+        if known is not None and known.due:
+            self.dues.remove(known.due, key)
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
-        own = self._own[key] = _Own(offer, _State.WAITING, 0.0, where)
+        own = self._own[key] = untracked(_Own(offer, _State.WAITING, 0.0, where))
         self._schedule(key, own, self._round.restored_turns(now)(where, offer.issued_at))
 
     def restore_many(self, offers: Sequence[Offer], now: float) -> None:
@@ -208,8 +209,8 @@ class Reprovider:
         own, dues, turn = self._own, self.dues, self._round.restored_turns(now)
         for key, where, offer in zip(keys, self._round.places(offers), offers, strict=True):
             due = turn(where, offer.issued_at)
-            own[key] = _Own(offer, _State.WAITING, due, where)
-            heapq.heappush(dues, (due, key))
+            own[key] = untracked(_Own(offer, _State.WAITING, due, where))
+            dues.add(due, key)
 
     def on_newer(self, offer: Offer, now: float) -> None:
         """Another node brought a version of ours, and the store took it: an earlier run gave it away and was
@@ -239,7 +240,7 @@ class Reprovider:
             own = self._own.get(key)
             self._withdrawn += offer.withdrawn - (own is not None and own.offer.withdrawn)
             if own is None:
-                own = self._own[key] = _Own(offer, _State.ANNOUNCING, 0.0, where)
+                own = self._own[key] = untracked(_Own(offer, _State.ANNOUNCING, 0.0, where))
             own.offer, own.state, own.failures = offer, _State.ANNOUNCING, 0
             own.neighbours = self._neighbours
             self._schedule(key, own, turn(own.place))
@@ -286,10 +287,8 @@ class Reprovider:
     def next_timer(self) -> float | None:
         """When `handle_timer`, or `take_sweep`, has something to do; never, while not `has_timer`."""
         when = None if self.grown_at is None else self.grown_at + self._config.settle_s
-        while self.dues and self._is_stale(*self.dues[0]):
-            heapq.heappop(self.dues)
-        if self.dues:
-            when = earlier(when, self.dues[0][0])
+        if (due := self.dues.first()) is not None:
+            when = earlier(when, due)
         if self._queue and self._may_sweep():
             when = earlier(when, self._no_sweep_before)
         return when
@@ -308,17 +307,15 @@ class Reprovider:
                 if own.state is _State.WAITING and own.neighbours < self._neighbours:
                     self._enqueue(key, own)
         for _ in range(DUE_A_TURN):
-            if not self.dues or self.dues[0][0] > now:
+            taken = self.dues.take(now)
+            if taken is None:
                 break
-            due, key = heapq.heappop(self.dues)
-            if self._is_stale(due, key):
-                continue
-            own = self._own[key]
+            own = self._own[taken]
             own.due = 0.0
             if own.offer.withdrawn and own.offer.not_after <= now:
-                self._forget(key)
+                self._forget(taken)
             elif own.state is not _State.QUEUED:
-                self._enqueue(key, own)
+                self._enqueue(taken, own)
 
     def take_due(self, now: float) -> list[Offer]:
         """Offers to announce now, renewed if they are old; no more than may be announced at once.
@@ -378,10 +375,10 @@ class Reprovider:
         if not self._is_spread():
             return
         soon = now + self._config.announce_interval_s * AHEAD_SHARE
-        while self.dues and self.dues[0][0] <= soon and len(self._queue) < self._config.max_sweep_offers:
-            due, key = heapq.heappop(self.dues)
-            if self._is_stale(due, key):
-                continue
+        while len(self._queue) < self._config.max_sweep_offers:
+            key = self.dues.take(soon)
+            if key is None:
+                break
             own = self._own[key]
             own.due = 0.0
             if own.state is _State.WAITING:
@@ -415,11 +412,6 @@ class Reprovider:
         own.state = _State.QUEUED
         self._queue.append(key)
 
-    def _is_stale(self, due: float, key: OfferKey) -> bool:
-        """Whether an entry of the heap is outdated."""
-        own = self._own.get(key)
-        return own is None or own.due != due
-
     def _forget(self, key: OfferKey) -> None:
         """Drops an expired tombstone."""
         del self._own[key]
@@ -429,10 +421,8 @@ class Reprovider:
     def _schedule(self, key: OfferKey, own: _Own, due: float) -> None:
         if own.offer.withdrawn:
             due = min(due, own.offer.not_after)
-        if due == own.due:
-            return  # the heap has the entry already
-        own.due = due
-        heapq.heappush(self.dues, (due, key))
-        if len(self.dues) > 2 * len(self._own) + STALE_DUES:
-            self.dues = [(own.due, key) for key, own in self._own.items() if own.due]
-            heapq.heapify(self.dues)
+        if due != own.due:
+            if own.due:
+                self.dues.remove(own.due, key)
+            own.due = due
+            self.dues.add(due, key)
