@@ -223,6 +223,7 @@ def test_a_chosen_file_is_sold_and_no_longer(page: Page, goods: Path) -> None:
 
 
 def test_what_may_not_be_sold_is_named(page: Page, goods: Path) -> None:
+    page.element("price").send_keys("0")
     page.element("path").send_keys("/etc/passwd", Keys.ENTER)
     page.until(lambda: page.text("sell-state").startswith("It is not sold: /etc/passwd may not be sold"))
     page.browser.get_log("browser")  # type: ignore[attr-defined]  # the refusal itself
@@ -301,6 +302,7 @@ def test_a_token_opens_the_market(
     page.element("token").send_keys("a-token-that-may-write", Keys.ENTER)
     page.until(lambda: page.element("sell-form").is_displayed())
     assert not page.element("token-form").is_displayed()
+    page.element("price").send_keys("0")
     page.element("path").send_keys(str(goods / "album"))
     page.element("sell-go").click()
     page.until(lambda: page.rows("goods"))

@@ -41,9 +41,13 @@ def test_a_sold_file_is_offered_and_served(run_client: Run, seller: ServerProces
     at = ("-p", seller.port)
     done = run_client(*at, "sell", str(movie), "--price", "3", "-u", "alice")
     cid = str(cid_of_file(movie))
-    assert (done.status, done.out, done.err) == (0, f"{cid}\n", "")
-    (holder,) = run_client(*at, "check", cid, "--live", "--json").json["holders"]
     place = httpx.URL(seller.ready["content"])
+    assert (done.status, done.out) == (0, f"{cid}\n")
+    assert done.err == (
+        f"selling {movie.name}, 786.5 kB, at $3 per MB, at {place.host}:{place.port}, "
+        "which only this machine reaches (--content-host); this node tells buyers\n"
+    )
+    (holder,) = run_client(*at, "check", cid, "--live", "--json").json["holders"]
     assert (holder["name"], holder["price"], holder["size"]) == ("alice", 3, SIZE)
     assert (holder["ip"], holder["port"], holder["cid"]) == (place.host, place.port, cid)
     assert (holder["ways"], holder["liveness"]) == (["http"], "LIVE")

@@ -281,7 +281,7 @@ def _fetching(context: click.Context, options: dict[str, Any], act: Callable[[Co
     try:
         _with_desk(context, options, act)
     except FastmarketError as fault:
-        context.exit(entry.complain(PROG, str(fault), getting.status_of(fault)))
+        context.exit(entry.complain(PROG, entry.told(fault), getting.status_of(fault)))
 
 
 @client.command()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROGRESS_FROM_BYTES = 64 * 1024 * 1024
 _PLAINLY_A_PATH = ("/", "./", "../", "~")
 # A mistyped or truncated CID. Rejected for people only: programs have always been able to register any text.
-_LIKE_A_CID = re.compile(r"Qm[0-9A-Za-z]{36,60}|(baf|k[25])[0-9a-z]{36,80}")
+_LIKE_A_CID = re.compile(r"Qm[0-9A-Za-z]{12,60}|(bafy|bafk)[a-z2-7]{12,80}|(baf|k[25])[0-9a-z]{36,80}")
 
 
 class HashReport(Protocol):

@@ -18,6 +18,16 @@ FAILED = 1
 BAD_USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
+_OPTIONS = {
+    "chunker": "--chunker",
+    "first": "--range",
+    "last": "--range",
+    "max_cost": "--max-cost",
+    "max_price": "--max-price",
+    "price": "--price",
+}
+"""By the field of a message that a program of ours sends."""
+
 
 def run(command: click.Command, prog: str, argv: Sequence[str] | None = None) -> int:
     """Parse `argv` (default: the process's), run `command`, and return the exit status."""
@@ -30,9 +40,9 @@ def run(command: click.Command, prog: str, argv: Sequence[str] | None = None) ->
     except click.UsageError as error:
         return complain(prog, usage_line(error), BAD_USAGE)
     except CallerFault as fault:
-        return complain(prog, str(fault), BAD_USAGE)
+        return complain(prog, told(fault), BAD_USAGE)
     except FastmarketError as fault:
-        return complain(prog, str(fault), FAILED)
+        return complain(prog, told(fault), FAILED)
     except click.ClickException as error:
         return complain(prog, error.format_message(), FAILED)
     except (KeyboardInterrupt, click.Abort):
@@ -59,6 +69,13 @@ def complain(prog: str, message: str, status: int) -> int:
     """Print `message` as one line on stderr and return `status`."""
     print(f"{prog}: {one_line(message)}", file=sys.stderr)
     return status
+
+
+def told(fault: FastmarketError) -> str:
+    """An error, with the option of a program in place of the field of a message."""
+    text, field = str(fault), getattr(fault, "field", None)
+    option = _OPTIONS.get(field) if isinstance(field, str) else None
+    return text if option is None else f"{option}{text.removeprefix(str(field))}"
 
 
 def usage_line(error: click.UsageError) -> str:

@@ -99,10 +99,12 @@ def holder_json(holder: Holder) -> dict[str, Any]:
 
 
 def holder_line(holder: Holder) -> str:
-    """One holder, in the wording of the first system."""
+    """One holder, in the wording of the first system; behind it, what a probe found, if there was one."""
+    live = live_text(holder)
     return (
         f"Peer ID: {clean(id_text(holder.id))}, Username: {clean(holder.name)}, "
         f"Consumer IP Addr: {host_port(holder.ip, holder.port)}, Price Per MB: ${holder.price}"
+        + (f", Live: {live}" if live else "")
     )
 
 
@@ -132,12 +134,17 @@ HOLDER_COLUMNS = (
 )
 
 
+def address_text(holder: Holder) -> str:
+    """Where buyers reach a holder: its URL, or its IP address and port."""
+    return clean(holder.url) if holder.url else host_port(holder.ip, holder.port)
+
+
 def holder_row(holder: Holder, now: float, cid: str = "") -> Row:
     """The cells of HOLDER_COLUMNS; the CID is shown if the holder uses another one than `cid`."""
     return (
         str(holder.price),
         clean(holder.name),
-        clean(holder.url) if holder.url else host_port(holder.ip, holder.port),
+        address_text(holder),
         live_text(holder),
         ways_text(holder.ways),
         clean(holder.file_name or ""),

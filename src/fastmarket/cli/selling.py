@@ -8,11 +8,12 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from fastmarket.cli.context import Context
 from fastmarket.cli.parsing import parse_chunker
-from fastmarket.cli.render import Column, clean, size_text
+from fastmarket.cli.render import Column, address_text, clean, size_text
 from fastmarket.cli.walking import path_text
 from fastmarket.errors import CallerFault, NetworkFault
 from fastmarket.formats.cid import NamedBy, named
@@ -85,8 +86,8 @@ def sell(desk: Context, paths: Sequence[str], options: SaleOptions | None = None
         alone = len(absolute) == 1 and not options.each_file
         for one in done:
             desk.screen.line(one.cid if alone else f"{one.cid}  {clean(one.path)}")
-        if done and sys.stderr.isatty():
-            print(_told(done, price), file=sys.stderr)
+        if done:
+            print(_told(done, price, _where(desk, done[0].cid, user_id)), file=sys.stderr)
     for one in sold:
         if one.message:
             desk.screen.trouble(f"{clean(one.path)}: {clean(one.message)}")
@@ -94,13 +95,23 @@ def sell(desk: Context, paths: Sequence[str], options: SaleOptions | None = None
         raise NetworkFault(f"{counted(len(sold) - len(done), 'path')} not sold")
 
 
-def _told(done: Sequence[SoldItem], price: int) -> str:
+def _where(desk: Context, cid: str, user_id: bytes) -> str:
+    """Where the node's offer sends buyers."""
+    for holder in desk.link.call(lambda client: client.find_holders(cid)):
+        if holder.id == user_id:
+            if ip_address(holder.ip).is_loopback and not holder.url:
+                return f"at {address_text(holder)}, which only this machine reaches (--content-host)"
+            return f"at {address_text(holder)}"
+    return "at no address yet"
+
+
+def _told(done: Sequence[SoldItem], price: int, where: str) -> str:
     """For a person; the CIDs are on stdout."""
     size = size_text(sum(one.size for one in done))
     others = min(one.acknowledged for one in done)
     kept = f"this node and {counted(others, 'other')} tell buyers" if others else "this node tells buyers"
     what = clean(os.path.basename(done[0].path)) if len(done) == 1 else counted(len(done), "content")
-    return f"selling {what}, {size}, at ${price} per MB; {kept}"
+    return f"selling {what}, {size}, at ${price} per MB, {where}; {kept}"
 
 
 async def _followed(events: AsyncGenerator[SaleEvent, None]) -> list[SoldItem]:

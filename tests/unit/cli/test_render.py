@@ -47,6 +47,8 @@ def test_a_holder_line_is_the_first_systems() -> None:
     assert render.holder_line(ALICE) == (
         "Peer ID: alice-id, Username: alice, Consumer IP Addr: 192.0.2.1:9001, Price Per MB: $5"
     )
+    assert render.holder_line(replace(ALICE, liveness="LIVE", probe_ms=7)).endswith("$5, Live: 7 ms")
+    assert render.holder_line(replace(ALICE, liveness="SILENT")).endswith("$5, Live: silent")
     assert "[2001:db8::1]:9001" in render.holder_line(replace(ALICE, ip="2001:db8::1"))
     assert "\x1b" not in render.holder_line(replace(ALICE, name="\x1b[2J", ip="\x1b", id=b"\x1b"))
 
