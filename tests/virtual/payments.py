@@ -106,8 +106,10 @@ class VirtualSeller:
         self.till = self._begin()
 
     def flush(self) -> None:
-        for row in self.tabs.poll_changes():
+        rows = self.tabs.poll_changes()
+        for row in rows:
             self.disk.put(row)
+        self.tabs.on_written(rows)
 
     def request(
         self, header: str, block: bytes, size: int, now: float, host: str = "192.0.2.1"
@@ -169,8 +171,10 @@ class VirtualBuyer:
         self.tabs = BuyerTabs(self.identity, self.config, self.disk)
 
     def flush(self, *, closing: bool = False) -> None:
-        for row in self.tabs.poll_changes(closing=closing):
+        rows = self.tabs.poll_changes(closing=closing)
+        for row in rows:
             self.disk.put(row)
+        self.tabs.on_written(rows)
 
     def purse(self, seller: VirtualSeller) -> Purse:
         return self.tabs.purse(seller.peer_id, self.entropy.randbytes(16))

@@ -8,7 +8,7 @@ from fastmarket.config.payments import CreditPolicy
 from fastmarket.formats.identity import PeerId
 from fastmarket.native.sha256 import DIGEST_SIZE
 from fastmarket.payments.credit import grown, halved
-from fastmarket.payments.receipt import Receipt
+from fastmarket.payments.receipt import Receipt, open_receipt
 from fastmarket.payments.rows import OwedRow, SellerRow
 from fastmarket.payments.session import TicketWindow
 from fastmarket.payments.tab import PricedOffer, Tab
@@ -30,6 +30,7 @@ class Account:
     """The state of one buyer in memory. What it is allowed is decided in `seller`."""
 
     __slots__ = (
+        "__weakref__",
         "active_at",
         "block",
         "buyer",
@@ -117,6 +118,10 @@ class Account:
     def is_stranger(self) -> bool:
         """Whether it has not yet paid for as much as any stranger gets."""
         return self.settled_bytes < self.policy.stranger_bytes
+
+    def was_on(self, tab: Tab) -> bool:
+        """Whether it paid on that tab before the one that it is on."""
+        return any(open_receipt(raw).tab.id == tab.id for raw in self.earlier)
 
     @property
     def lost(self) -> int:

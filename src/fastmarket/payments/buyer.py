@@ -11,20 +11,29 @@ only if it was asked for, and at most `window_bytes` in a run of the program.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import Enum
+from weakref import WeakValueDictionary
 
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config.payments import PaymentConfig
 from fastmarket.errors import CallerFault, Unmet
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.native.sodium import x25519_public
+from fastmarket.payments.in_flight import InFlight
 from fastmarket.payments.purse import Purse
+from fastmarket.payments.reasons import Reason
+from fastmarket.payments.receipt import open_receipt
 from fastmarket.payments.rows import BuyerRow, BuyerRows
 from fastmarket.payments.session import TabOpening, Ticket, shared_secret
 from fastmarket.payments.tab import MAX_SUM, PricedOffer, Tab
 
 DAY_S = 86_400
+MAX_NEW_TABS = 3
+"""With one seller in a run, because it refused the one before: a seller that refuses everything is left."""
+
 _JUMP = 1 << 27  # of the numbers of openings, which are milliseconds: a day and a half
 
 
@@ -56,6 +65,11 @@ class BuyerTabs:
             config.max_sellers, eviction=Eviction.LEAST_RECENTLY_USED
         )
         self._changed: dict[bytes, Purse] = {}
+        # Two of one seller would sign two receipts of one number: one is kept while anybody holds it.
+        self._held: WeakValueDictionary[bytes, Purse] = WeakValueDictionary()
+        self._written: InFlight[Purse] = InFlight()
+        self.refused: Counter[Reason] = Counter()
+        """Why sellers refused tabs and receipts for good."""
         self._spent_day = -1
         self._spent = 0  # on that day, in receipts
 
@@ -63,7 +77,7 @@ class BuyerTabs:
 
     def purse(self, seller: PeerId, salt: bytes) -> Purse:
         """The tab with a seller; a new one with that salt if there is none. Raises NodeFault."""
-        purse = self._purses.get(seller.raw) or self._changed.get(seller.raw)
+        purse = self._held.get(seller.raw)
         if purse is None:
             row = self._rows.find(seller.raw, self._config.currency)
             if row is not None:
@@ -71,6 +85,7 @@ class BuyerTabs:
             else:
                 purse = Purse(Tab(self._identity.peer_id, seller, self._config.currency, salt), self._config)
         self._purses.put(seller.raw, purse)
+        self._held[seller.raw] = purse
         return purse
 
     def open_session(
@@ -173,8 +188,31 @@ class BuyerTabs:
         purse.credit = min(max(credit, 0), most)
         if seq == purse.seq:
             purse.is_accepted = True
-        purse.opening = b""
         self._changed[purse.tab.seller.raw] = purse
+
+    def on_opened(self, purse: Purse, secret: bytes | None) -> None:
+        """The seller has taken a ticket of the session with that secret: it need not be opened again."""
+        if secret is not None and secret == purse.secret:
+            purse.opening = b""
+
+    def on_refused(self, purse: Purse, reason: Reason, salt: bytes) -> bool:
+        """The seller refuses the tab or its newest receipt for good. Goes on with another tab, with that
+        salt, on which only what was not yet in a receipt is paid for; False: there were too many."""
+        self.refused[reason] += 1
+        if purse.new_tabs >= MAX_NEW_TABS or not purse.is_written:
+            return False
+        purse.begin_tab(salt)
+        self._changed[purse.tab.seller.raw] = purse
+        return True
+
+    def renew_receipt(self, purse: Purse, now: float) -> SignedReceipt | None:
+        """The receipt that the seller lacks, with the same sums and valid for longer; None: there is none."""
+        if purse.is_accepted or not purse.is_written or not purse.receipt:
+            return None
+        until = min(int(now + self._config.receipt_valid_s), MAX_SUM)
+        receipt = replace(open_receipt(purse.receipt), valid_until=until)
+        purse.renew_receipt(receipt.sign(self._identity))
+        return SignedReceipt(purse, purse.row())
 
     def on_claim(self, purse: Purse, offer: PricedOffer, unpaid: int) -> int:
         """The seller says that so many bytes of an offer are unpaid; returns how many more of them are due
@@ -193,11 +231,26 @@ class BuyerTabs:
     # --- the disk
 
     def poll_changes(self, *, closing: bool = False) -> list[BuyerRow]:
-        """Rows to be written, without anybody waiting for it; at the end of the program all, as closed."""
+        """Rows to be written, without anybody waiting for it; at the end of the program all, as closed.
+        `on_written` or `on_write_failed` follows."""
         purses = dict(self._changed)
         if closing:
             purses.update(self._purses.items())
         ready = [one for one in purses.values() if one.is_written]
         for purse in ready:
             self._changed.pop(purse.tab.seller.raw, None)
-        return [one.row(is_open=not closing) for one in ready if one.opened]
+        opened = [one for one in ready if one.opened]
+        for purse in opened:
+            self._written.add(purse.tab.seller.raw, purse)
+        return [one.row(is_open=not closing) for one in opened]
+
+    def on_written(self, rows: Iterable[BuyerRow]) -> None:
+        """What `poll_changes` gave is on disk."""
+        for row in rows:
+            self._written.end(row.seller)
+
+    def on_write_failed(self, rows: Iterable[BuyerRow]) -> None:
+        """It is not."""
+        for row in rows:
+            if (purse := self._written.end(row.seller)) is not None:
+                self._changed[row.seller] = purse

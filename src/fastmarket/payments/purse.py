@@ -32,6 +32,7 @@ class Purse:
     """The buyer's state of one tab in memory. What may be spent is decided in `buyer`."""
 
     __slots__ = (
+        "__weakref__",
         "_config",
         "credit",
         "day",
@@ -40,6 +41,7 @@ class Purse:
         "is_accepted",
         "is_written",
         "lost_track",
+        "new_tabs",
         "number",
         "opened",
         "opening",
@@ -78,6 +80,8 @@ class Purse:
         self.opening = b""
         """Of that session, until the seller has taken it: an envelope."""
         self.number = 0  # of the last ticket
+        self.new_tabs = 0
+        """Begun in this run, because the seller refused the one before."""
 
     @classmethod
     def of(cls, row: BuyerRow, buyer: PeerId, config: PaymentConfig) -> Purse:
@@ -176,6 +180,20 @@ class Purse:
         due.verified -= count
         self.outstanding -= count
         self._drop_settled(receipt.offer_hash, due)
+
+    def renew_receipt(self, raw: bytes) -> None:
+        """The same receipt, valid for longer: written next, and sent then."""
+        self.receipt, self.is_accepted, self.is_written = raw, False, False
+
+    def begin_tab(self, salt: bytes) -> None:
+        """Goes on with another tab, whose receipts count from 0. What the last receipt of the one before paid
+        for, the seller may still count as unpaid: it is paid for as what came before a crash."""
+        self.tab = Tab(self.tab.buyer, self.tab.seller, self.tab.currency, salt)
+        self.seq = self.paid_bytes = self.paid_amount = 0
+        self.receipt, self.is_accepted, self.is_written = b"", True, True
+        self.secret, self.seller_key, self.opening, self.number = None, b"", b"", 0
+        self.lost_track = self._config.window_bytes
+        self.new_tabs += 1
 
     @property
     def pending_cost(self) -> int:

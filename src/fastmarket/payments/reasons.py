@@ -11,7 +11,7 @@ class Reason(Enum):
     # --- a receipt
     RECEIPT = "receipt"  # no envelope with a receipt
     SIGNATURE = "signature"  # not signed by the key it names
-    TAB = "tab"  # another tab than that of its fields, or none that is open
+    TAB = "tab"  # another tab than that of its fields, or one that was left for another
     SALT = "salt"
     SELLER = "seller"  # made for another one
     CURRENCY = "currency"  # counted in another one

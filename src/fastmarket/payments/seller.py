@@ -16,11 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from fastmarket.bounded_map import BoundedMap, Eviction
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.config.payments import PaymentConfig
 from fastmarket.formats.identity import PeerId
 from fastmarket.native.sodium import x25519_public
 from fastmarket.payments.account import Account, receipt_bytes
+from fastmarket.payments.accounts import Accounts
 from fastmarket.payments.credit import StrangerCredit, credit_block
 from fastmarket.payments.reasons import Reason
 from fastmarket.payments.receipt import Receipt, ReceiptFault, open_receipt
@@ -66,12 +67,7 @@ class SellerTabs:
         self.totals = SellerTotals()
         self._private = session_private
         self._policy = config.credit
-        self._rows = rows
-        self._accounts: BoundedMap[bytes, Account] = BoundedMap(
-            self._policy.max_accounts, eviction=Eviction.LEAST_RECENTLY_USED
-        )
-        self._by_tab: dict[bytes, Account] = {}  # those of `_accounts`
-        self._changed: dict[bytes, Account] = {}  # not yet written as they are
+        self._accounts = Accounts(seller, self.currency, self._policy, rows)
         self._offers: BoundedMap[bytes, PricedOffer] = BoundedMap(self._policy.max_known_offers)
         self._strangers = StrangerCredit(self._policy)
         self._defaults: list[tuple[float, bytes]] = []  # when to look at whom
@@ -102,8 +98,8 @@ class SellerTabs:
             return None  # told on several connections
         if opening.number <= account.opened:
             return self._refuse(Reason.NUMBER)
-        if opening.tab.id != account.tab.id and not self._begin_tab(account, opening.tab):
-            return self._refuse(Reason.TABS)
+        if opening.tab.id != account.tab.id and (wrong := self._begin_tab(account, opening.tab)) is not None:
+            return self._refuse(wrong)
         account.opened = opening.number
         account.secret, account.window = secret, TicketWindow()
         account.block = credit_block(host)
@@ -111,12 +107,12 @@ class SellerTabs:
 
     def find_ticket(self, ticket: Ticket, block: bytes) -> Account | Reason:
         """Whose ticket for that block (multihash) it is. Each is taken once."""
-        account = self._by_tab.get(ticket.tab_id)
+        account = self._accounts.of_tab(ticket.tab_id)
         if account is None or account.secret is None:
             return self._refuse(Reason.SESSION)
         if not ticket.is_of(account.secret, block) or not account.window.take(ticket.number):
             return self._refuse(Reason.TICKET)
-        self._accounts.get(account.buyer.raw)  # is used
+        self._accounts.find(account.buyer.raw)  # is used
         return account
 
     # --- serving
@@ -159,7 +155,8 @@ class SellerTabs:
             return self._refuse(wrong)
         account = self._known(receipt.tab.buyer, now)
         if account is None or account.tab.id != receipt.tab.id:
-            return self._refuse(Reason.TAB)
+            is_over = account is not None and account.was_on(receipt.tab)
+            return self._refuse(Reason.TAB if is_over else Reason.SESSION)
         found = self._judge(account, receipt, raw, now)
         if isinstance(found, Reason):
             return self._refuse(found)
@@ -185,7 +182,7 @@ class SellerTabs:
     def drop_receipt(self, account: Account) -> None:
         """Its row could not be written: it does not count, and may come again."""
         account.checked, account.checked_raw = None, b""
-        self.on_write_failed(())
+        self._is_disk_full = True
         self._refuse(Reason.DISK)
 
     # --- for people
@@ -195,7 +192,7 @@ class SellerTabs:
         account = self._known(buyer, now)
         if account is not None:
             account.forgive(now)
-            self._changed[buyer.raw] = account
+            self._accounts.change(account)
         return account is not None
 
     def block(self, buyer: PeerId, *, blocked: bool, now: float) -> bool:
@@ -203,7 +200,7 @@ class SellerTabs:
         account = self._known(buyer, now)
         if account is not None:
             account.is_blocked = blocked
-            self._changed[buyer.raw] = account
+            self._accounts.change(account)
         return account is not None
 
     def find(self, buyer: PeerId) -> Account | None:
@@ -213,28 +210,23 @@ class SellerTabs:
     @property
     def unpaid_bytes(self) -> int:
         """Of all buyers in memory."""
-        return sum(account.unpaid for account in self._accounts.values())
+        return self._accounts.unpaid_bytes
 
     # --- the disk
 
     def poll_changes(self) -> list[SellerRow]:
-        """Rows to be written, without anybody waiting for it."""
-        ready = [one for one in self._changed.values() if one.checked is None]
-        for account in ready:
-            del self._changed[account.buyer.raw]
-        return [account.row() for account in ready]
+        """Rows to be written, without anybody waiting for it; `on_written` or `on_write_failed` follows."""
+        return self._accounts.poll_changes()
 
-    def on_written(self) -> None:
+    def on_written(self, rows: Iterable[SellerRow]) -> None:
         """What `poll_changes` gave is on disk."""
         self._is_disk_full = False
+        self._accounts.on_written(rows)
 
     def on_write_failed(self, rows: Iterable[SellerRow]) -> None:
         """It is not: nothing is served for money until something can be written again."""
         self._is_disk_full = True
-        for row in rows:
-            if row.buyer not in self._changed:
-                account = self._accounts.peek(row.buyer)
-                self._changed[row.buyer] = account or Account.of(row, self.seller, self._policy)
+        self._accounts.on_write_failed(rows)
 
     # --- time
 
@@ -286,7 +278,7 @@ class SellerTabs:
             return Reason.AMOUNT
         row = account.row_with(receipt, raw)
         account.checked, account.checked_raw = receipt, raw
-        self._changed[account.buyer.raw] = account  # stays here until it is written, whoever else comes
+        self._accounts.change(account)  # stays here until it is written, whoever else comes
         return CheckedReceipt(account, row)
 
     def _latest(self, account: Account) -> list[tuple[int, tuple[int, int], bytes]]:
@@ -299,7 +291,7 @@ class SellerTabs:
 
     def _catch(self, account: Account, known: bytes, raw: bytes) -> Reason:
         account.proof, account.is_blocked = (known, raw), True
-        self._changed[account.buyer.raw] = account
+        self._accounts.change(account)
         return Reason.FRAUD
 
     def _offer_of(self, account: Account, offer_hash: bytes) -> PricedOffer | None:
@@ -326,7 +318,7 @@ class SellerTabs:
         account.serve(offer, count, now)
         if account.is_stranger:
             self._strangers.add(account.block, account.unpaid - before, now)
-        self._changed[account.buyer.raw] = account
+        self._accounts.change(account)
         self._set_timer(account)
 
     def _set_timer(self, account: Account, not_before: float = 0.0) -> None:
@@ -343,45 +335,28 @@ class SellerTabs:
         self.totals.defaults += 1
         self.totals.lost_bytes += account.unpaid
         account.default(now)
-        self._changed[account.buyer.raw] = account
+        self._accounts.change(account)
 
     def _known(self, buyer: PeerId, now: float) -> Account | None:
-        account = self._accounts.get(buyer.raw)
-        if account is None and (account := self._changed.get(buyer.raw)) is not None:
-            self._keep(account)
-        if account is None:
-            row = self._rows.find(buyer.raw, self.currency)
-            if row is None:
-                return None
-            account = Account.of(row, self.seller, self._policy)
-            self._keep(account)
+        account = self._accounts.find(buyer.raw)
+        if account is None and (account := self._accounts.fetch(buyer.raw)) is not None:
             self._look_at(account, now)
         return account
 
     def _account_for(self, tab: Tab, now: float) -> Account | None:
         """None: it is not known, and there is no room for more of them, here or on disk."""
         account = self._known(tab.buyer, now)
-        if account is None and not self._is_full():
+        if account is None and not (self._is_disk_full or self._accounts.is_full):
             account = Account(tab, self._policy, now)
-            self._keep(account)
+            self._accounts.keep(account)
         return account
 
-    def _is_full(self) -> bool:
-        # Identities cost nothing, and a row is written for each that was served a byte or sent a receipt.
-        unwritten = len(self._changed) >= self._policy.max_accounts
-        return self._is_disk_full or unwritten or not self._rows.takes_new()
-
-    def _keep(self, account: Account) -> None:
-        self._by_tab[account.tab.id] = account
-        for _, gone in self._accounts.put(account.buyer.raw, account):
-            del self._by_tab[gone.tab.id]
-
-    def _begin_tab(self, account: Account, tab: Tab) -> bool:
-        """A buyer's next tab; False: it had too many."""
+    def _begin_tab(self, account: Account, tab: Tab) -> Reason | None:
+        """A buyer's next tab; else why not."""
         if len(account.earlier) + 1 >= self._policy.max_tabs_per_buyer or account.checked is not None:
-            return False
-        self._by_tab.pop(account.tab.id, None)
-        account.begin_tab(tab)
-        self._by_tab[tab.id] = account
-        self._changed[account.buyer.raw] = account
-        return True
+            return Reason.TABS
+        # The receipts of an earlier one would all count again.
+        if account.was_on(tab):
+            return Reason.TAB
+        self._accounts.begin_tab(account, tab)
+        return None

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastmarket.content.port.bounds import MAX_HEADERS, MAX_RESETS, MAX_STREAMS, MAX_TARGET_BYTES
+from fastmarket.content.port.cashier import Cashier
 from fastmarket.content.port.desk import AnswerDesk
 from fastmarket.content.port.gateway import Gateway
 from fastmarket.content.port.http2 import Http2Speaker
@@ -35,10 +36,16 @@ class Talk:
     """One connection; `windows`: whether the client lets through what comes."""
 
     def __init__(
-        self, shop: Shop, *, windows: bool = True, turned_away: bool = False, max_requests: int = 1000
+        self,
+        shop: Shop,
+        *,
+        windows: bool = True,
+        turned_away: bool = False,
+        max_requests: int = 1000,
+        cashier: Cashier | None = None,
     ) -> None:
         self.tally = PortTally()
-        desk = AnswerDesk(Gateway(shop), self.tally, max_requests)
+        desk = AnswerDesk(Gateway(shop, cashier), self.tally, max_requests)
         self.speaker = Http2Speaker(desk, 16 * 1024, turned_away=turned_away)
         self.client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self.client.initiate_connection()

@@ -89,6 +89,29 @@ def test_a_receipt_that_is_replayed_pays_for_nothing() -> None:
     assert row_of(buyer, seller) == before
 
 
+def test_nor_on_a_tab_that_was_left_and_is_opened_again() -> None:
+    buyer, seller = VirtualBuyer(), VirtualSeller()
+    buyer.fetch(seller, 16, START)
+    old = buyer.purse(seller)
+    receipt = row_of(buyer, seller).receipt
+    for tab in (replace(old.tab, salt=bytes(16)), old.tab):
+        old.tab = tab
+        opened = open_with(buyer, seller)
+        if tab.salt == bytes(16):
+            assert opened is None
+            served(buyer, seller, 8)
+    assert opened is Reason.TAB
+    assert verdict(seller, receipt) is Reason.TAB
+    assert sum(one.served for one in row_of(buyer, seller).owed) == 8 * BLOCK_BYTES
+
+
+def open_with(buyer: VirtualBuyer, seller: VirtualSeller) -> Reason | None:
+    """What the seller says to the opening of a session on the tab in the purse."""
+    raw = buyer.tabs.open_session(buyer.purse(seller), seller.tabs.session_key, bytes(range(32)), START)
+    assert raw is not None
+    return seller.tabs.open_session(raw, buyer.host, START)
+
+
 # --- 2. two receipts of one number
 
 
@@ -131,11 +154,11 @@ def test_nor_one_of_another_currency_or_tab() -> None:
     served(buyer, seller, 4)
     tab = buyer.purse(seller).tab
     assert verdict(seller, signed(buyer, seller, tab=replace(tab, currency="shells"))) is Reason.CURRENCY
-    assert verdict(seller, signed(buyer, seller, tab=replace(tab, salt=bytes(16)))) is Reason.TAB
+    assert verdict(seller, signed(buyer, seller, tab=replace(tab, salt=bytes(16)))) is Reason.SESSION
     stranger = VirtualBuyer(1001)
     served(stranger, VirtualSeller(3), 4)
     unknown = Receipt(Tab(stranger.peer_id, seller.peer_id, "unit", bytes(16)), 1, 5, 5, bytes(32), 1 << 40)
-    assert verdict(seller, unknown.sign(stranger.identity)) is Reason.TAB
+    assert verdict(seller, unknown.sign(stranger.identity)) is Reason.SESSION
 
 
 def test_a_forged_receipt_does_not_count() -> None:

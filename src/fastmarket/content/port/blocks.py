@@ -26,9 +26,11 @@ def block_answer(nodes: DagNodes, asked: Asked, cashier: Cashier | None = None) 
         answer.status = 304
         return answer
     size = place.size
+    span = range_of(headers, etag, size)  # before it costs anything
     if cashier is not None and found.end.inline is None:
-        answer.headers += cashier.check(asked.request, found.end.multihash, place)
-    span = range_of(headers, etag, size)
+        sold = cashier.check(asked.request, found.end.multihash, place)
+        answer.headers += sold.headers
+        answer.charge = sold.charge
     answer.headers += (
         ("Content-Type", RAW_TYPE),
         fields.disposition("attachment", asked.target.query.get("filename") or f"{text}.bin"),

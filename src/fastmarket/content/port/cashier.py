@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastmarket.content.place import FileBlock, Place
-from fastmarket.content.port.messages import GatewayRequest, Header, PaidRequest, RequestRefused
+from fastmarket.content.port.messages import (
+    AnswerCharge,
+    GatewayRequest,
+    Header,
+    PaidRequest,
+    RequestRefused,
+)
 from fastmarket.content.port.resolving import NOT_HERE
 from fastmarket.errors import NodeFault, PeerFault, StorageFault
 from fastmarket.log_throttle import LogThrottle
@@ -23,7 +29,7 @@ from fastmarket.payments.rows import SellerRow
 from fastmarket.payments.seller import CheckedReceipt
 from fastmarket.payments.session import Ticket
 from fastmarket.payments.tab import PricedOffer
-from fastmarket.payments.till import NotAdmitted, Till, Wanted
+from fastmarket.payments.till import Admitted, NotAdmitted, Till, Wanted
 from fastmarket.payments.x402 import (
     REQUIRED_HEADER,
     RESPONSE_HEADER,
@@ -64,6 +70,17 @@ class TakenPayment(PaidRequest):
     is_ready: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class SoldBlock:
+    """What a block that may be served adds to its answer. `charge`: None if it costs nothing."""
+
+    headers: tuple[Header, ...] = ()
+    charge: AnswerCharge | None = None
+
+
+_FOR_NOTHING = SoldBlock()
+
+
 class Cashier:
     """Sits between the gateway and a till."""
 
@@ -85,18 +102,18 @@ class Cashier:
             taken = request.paid = self._take(header, request.address, wake)
         return isinstance(taken, TakenPayment) and not taken.is_ready
 
-    def check(self, request: GatewayRequest, block: bytes, place: Place) -> list[Header]:
-        """Headers of the answer to a request for a block (multihash). Raises RequestRefused."""
+    def check(self, request: GatewayRequest, block: bytes, place: Place) -> SoldBlock:
+        """Sells a block (multihash) to who asks for it, if it may be. Raises RequestRefused."""
         taken = request.paid
         ticket = _ticket_of(taken)
         found = self._price(block, None if ticket is None else ticket.content)
         if found is None or not found[1]:
-            return []
+            return _FOR_NOTHING
         file_bytes = place.length if isinstance(place, FileBlock) else 0
         wanted = Wanted(block, *found, file_bytes)
         if not isinstance(taken, TakenPayment):
             self._check_stranger(request, wanted)
-            return []
+            return _FOR_NOTHING
         if taken.wrong is not None:
             raise self._refusal(request, NotAdmitted(taken.wrong), wanted)
         if request.method == "HEAD":  # it gives nothing away
@@ -105,7 +122,9 @@ class Cashier:
         if isinstance(admitted, NotAdmitted):
             raise self._refusal(request, admitted, wanted)
         state = self.till.state(admitted.account, wanted, admitted.count)
-        return [(RESPONSE_HEADER, encode_state(state, admitted.account.buyer))]
+        told = (RESPONSE_HEADER, encode_state(state, admitted.account.buyer))
+        charge = None if admitted.offer is None else _BlockCharge(self.till, admitted, place.size, self._now)
+        return SoldBlock((told,), charge)
 
     def check_whole(self, block: bytes) -> None:
         """Of an answer of many blocks, of which this is the first: what costs something is sold by the block.
@@ -177,7 +196,7 @@ class Cashier:
     def _on_looked(self, done: asyncio.Future[None], rows: Sequence[SellerRow]) -> None:
         fault = StorageFault("not written") if done.cancelled() else done.exception()
         if fault is None:
-            self.till.tabs.on_written()
+            self.till.tabs.on_written(rows)
         else:
             self.till.tabs.on_write_failed(rows)
             self._tell(fault)
@@ -202,6 +221,25 @@ class Cashier:
         suppressed = self._faults.due("payments", self._now())
         if suppressed is not None:
             log.warning("cannot write what is owed: %s%s", fault, suppressed_note(suppressed))
+
+
+class _BlockCharge:
+    """An `AnswerCharge` for a block or a range of it. What the system took counts as sent, whether it
+    arrived or not: otherwise a buyer could take it, and be silent about it."""
+
+    __slots__ = ("_admitted", "_now", "_size", "_till")
+
+    def __init__(self, till: Till, admitted: Admitted, size: int, now: Callable[[], float]) -> None:
+        self._till = till
+        self._admitted = admitted
+        self._size = size
+        self._now = now
+
+    def take_back(self, unsent: int, length: int) -> None:
+        count = self._admitted.count
+        if unsent < length:
+            count = min(unsent, count) if length == self._size else 0  # a range costs the block
+        self._till.on_unsent(self._admitted, count, self._now())
 
 
 def _ticket_of(taken: PaidRequest | None) -> Ticket | None:

@@ -51,10 +51,9 @@ class PortConnection:
         self._request_since: float | None = shell.now()  # what is not here in time is given up
         self._busy_since: float | None = None
         self._idle_since = shell.now()
-        self._answered = 0
+        self._answered = self._sent = 0
         self._watched_since: float | None = None  # whether the other side reads
         self._watched_read = 0  # what it had read then
-        self._sent = 0
         self._linger_until: float | None = None
         self._dropped_bytes = 0
         self._has_input_ended = False
@@ -115,6 +114,7 @@ class PortConnection:
         self._read_no_more()
         self._write_no_more()
         self._sock.close()
+        unsent = len(self._bytes) + (0 if self._slice is None else self._slice.length)
         self._slice, self._bytes = None, b""
         shell = self._shell
         shell.budget.forget(self)
@@ -123,7 +123,7 @@ class PortConnection:
         shell.note_end()
         shell.tally.open_connections -= 1
         if self._speaker is not None:
-            self._speaker.drop()
+            self._speaker.drop(unsent)
 
     def look(self, now: float) -> None:
         """Ends what is overdue."""

@@ -25,10 +25,11 @@ IMMUTABLE = ("Cache-Control", "public, max-age=29030400, immutable")
 CORS: tuple[Header, ...] = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Methods", "GET, HEAD, OPTIONS"),
-    ("Access-Control-Allow-Headers", "Content-Type, Range, User-Agent, X-Requested-With"),
+    ("Access-Control-Allow-Headers", "Content-Type, Range, User-Agent, X-Requested-With, Payment-Signature"),
     (
         "Access-Control-Expose-Headers",
-        "Content-Length, Content-Range, Etag, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output",
+        "Content-Length, Content-Range, Etag, X-Chunked-Output, X-Ipfs-Path, X-Ipfs-Roots, X-Stream-Output, "
+        "Payment-Required, Payment-Response",
     ),
 )
 """Any page may read what is public anyway."""

@@ -13,7 +13,13 @@ from fastmarket.content.port.bounds import MAX_HEADERS, MAX_PIPELINED, MAX_TARGE
 from fastmarket.content.port.desk import AnswerDesk, too_many
 from fastmarket.content.port.fields import ALWAYS
 from fastmarket.content.port.gateway import method_refused
-from fastmarket.content.port.messages import KEPT_HEADERS, GatewayAnswer, GatewayRequest, RequestRefused
+from fastmarket.content.port.messages import (
+    KEPT_HEADERS,
+    BodyMeter,
+    GatewayAnswer,
+    GatewayRequest,
+    RequestRefused,
+)
 from fastmarket.content.port.pieces import Piece, Pieces, piece_bytes
 from fastmarket.content.port.speaker import not_held
 
@@ -54,6 +60,7 @@ class Http1Speaker:
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[_Waiting] = deque()
         self._body: Pieces | None = None
+        self._meter: BodyMeter | None = None  # of a body that costs something
         self._answering = self._last = self._ended = False
         self._close_after = False  # after the answer under way
         self._head_bytes = 0  # of the request that is coming
@@ -114,6 +121,8 @@ class Http1Speaker:
         if self._body is not None:
             piece = next(self._body, None)
             if piece is not None:
+                if self._meter is not None:
+                    self._meter.take(piece_bytes(piece))
                 return piece
             self._body = None
         if self._answering:
@@ -133,7 +142,7 @@ class Http1Speaker:
         """See Speaker."""
         self.receive_end()
 
-    def drop(self) -> None:
+    def drop(self, unsent: int = 0) -> None:
         """See Speaker."""
         self._waiting.clear()
         self._body = None
@@ -142,6 +151,8 @@ class Http1Speaker:
         if self._answering:
             self._answering = False
             self._desk.end(whole=False)
+        if self._meter is not None:
+            self._meter.end(unsent)
 
     # --- of the parser
 
@@ -227,6 +238,7 @@ class Http1Speaker:
         self._answering = True
         self._close_after = self._close_after or last
         self._body = answer.body
+        self._meter = None if answer.charge is None else BodyMeter(answer)
         lines = self._framed(answer, chunks)
         if self._close_after:
             lines += "Connection: close\r\n"

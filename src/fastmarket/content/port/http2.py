@@ -28,7 +28,13 @@ from fastmarket.content.port.bounds import (
 from fastmarket.content.port.cold import SliceCold, check_in_memory
 from fastmarket.content.port.desk import AnswerDesk, too_many
 from fastmarket.content.port.fields import ALWAYS
-from fastmarket.content.port.messages import KEPT_HEADERS, GatewayAnswer, GatewayRequest, RequestRefused
+from fastmarket.content.port.messages import (
+    KEPT_HEADERS,
+    BodyMeter,
+    GatewayAnswer,
+    GatewayRequest,
+    RequestRefused,
+)
 from fastmarket.content.port.pieces import (
     AnswerCut,
     FileSlice,
@@ -57,11 +63,12 @@ _Setting = h2.settings.SettingCodes
 class _Stream:
     """An answer under way: what is left of its current piece, and the rest."""
 
-    __slots__ = ("body", "number", "piece")
+    __slots__ = ("body", "meter", "number", "piece")
 
-    def __init__(self, number: int, body: Pieces) -> None:
+    def __init__(self, number: int, body: Pieces, answer: GatewayAnswer) -> None:
         self.number = number
         self.body = body
+        self.meter = BodyMeter(answer)
         self.piece: Piece | None = b""
 
     def advance(self) -> None:
@@ -80,6 +87,7 @@ class _Stream:
         else:
             data = now
         self.piece = cut(piece, len(data), size)
+        self.meter.take(len(data))
         return data
 
 
@@ -204,8 +212,8 @@ class Http2Speaker:
             self._control += frame.serialize()
         self._ended = True
 
-    def drop(self) -> None:
-        """See Speaker."""
+    def drop(self, unsent: int = 0) -> None:
+        """See Speaker. What was put into frames counts as sent: up to GATHER_BYTES of several streams."""
         self._forget()
         # h2's connection refers to itself, and so does this: 17 kB would stay until the garbage collector
         # runs.
@@ -245,7 +253,7 @@ class Http2Speaker:
         for stream in self._sending:
             if stream.number == event.stream_id:
                 self._sending.remove(stream)
-                self._desk.end(whole=False)
+                self._cut(stream)
                 break
         if self._resets > MAX_RESETS:
             self._h2.close_connection(_Codes.ENHANCE_YOUR_CALM)
@@ -272,11 +280,12 @@ class Http2Speaker:
             self._h2.send_headers(number, self._headers(answer), end_stream=body is None)
         except h2.exceptions.ProtocolError:  # the stream is no longer open
             desk.end(whole=False)
+            BodyMeter(answer).end()
             return
         if body is None:
             self._answered()
         else:
-            self._sending.append(_Stream(number, body))
+            self._sending.append(_Stream(number, body, answer))
 
     def _headers(self, answer: GatewayAnswer) -> list[tuple[str, str]]:
         headers = [(":status", str(answer.status)), ("date", self._desk.date())]
@@ -309,9 +318,9 @@ class Http2Speaker:
             return False
         except (AnswerCut, FileMoved):
             connection.reset_stream(number, _Codes.INTERNAL_ERROR)
-            self._desk.end(whole=False)
+            self._cut(stream)
         except h2.exceptions.ProtocolError:
-            self._desk.end(whole=False)
+            self._cut(stream)
         return True
 
     def _send_data(self, stream: _Stream, most: int) -> None:
@@ -353,9 +362,14 @@ class Http2Speaker:
     def _forget(self) -> None:
         self._asked.clear()
         self._waiting.clear()
-        for _ in self._sending:
-            self._desk.end(whole=False)
+        for stream in self._sending:
+            self._cut(stream)
         self._sending.clear()
+
+    def _cut(self, stream: _Stream) -> None:
+        """It ends before its end."""
+        self._desk.end(whole=False)
+        stream.meter.end()
 
 
 def _request(headers: list[Any], address: str) -> GatewayRequest | RequestRefused:

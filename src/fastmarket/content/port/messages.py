@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from fastmarket.content.port.pieces import Pieces
 from fastmarket.errors import PeerFault
@@ -37,15 +38,45 @@ class GatewayRequest:
     paid: PaidRequest | None = None
 
 
+class AnswerCharge(Protocol):
+    """What an answer costs who asked."""
+
+    def take_back(self, unsent: int, length: int) -> None:
+        """So many bytes of its body, of `length`, were not sent."""
+
+
 @dataclass(slots=True)
 class GatewayAnswer:
     """`body`: what follows the headers, None for nothing; `length`: its bytes, or what they would be of an
-    answer to HEAD, None if that is not known before the end. `headers` come without those of all answers."""
+    answer to HEAD, None if that is not known before the end. `headers` come without those of all answers.
+    `charge`: None if it costs nothing, or its `length` is not known."""
 
     status: int
     headers: list[Header] = field(default_factory=list)
     body: Pieces | None = None
     length: int | None = 0
+    charge: AnswerCharge | None = None
+
+
+class BodyMeter:
+    """How much of a body has not left: what is taken from it has, unless it is told otherwise."""
+
+    __slots__ = ("_charge", "_left", "_length")
+
+    def __init__(self, answer: GatewayAnswer) -> None:
+        self._charge = answer.charge
+        self._left = self._length = answer.length or 0
+
+    def take(self, count: int) -> None:
+        """So many bytes of it are on their way."""
+        self._left -= count
+
+    def end(self, unsent: int = 0) -> None:
+        """Nothing more of it is sent, nor were `unsent` bytes that are on their way."""
+        left = min(self._left + unsent, self._length)
+        if left and self._charge is not None:
+            self._charge.take_back(left, self._length)
+        self._charge = None
 
 
 class RequestRefused(PeerFault):

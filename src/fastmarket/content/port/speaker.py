@@ -54,5 +54,6 @@ class Speaker(Protocol):
     def finish(self) -> None:
         """Answers what has come, and then closes."""
 
-    def drop(self) -> None:
-        """The connection is gone; what was under way was not answered."""
+    def drop(self, unsent: int = 0) -> None:
+        """The connection is gone; what was under way was not answered. `unsent`: bytes of `next_piece` that
+        were not sent."""

@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from fastmarket.bounded_map import BoundedMap
-from fastmarket.errors import LimitExceeded
+from fastmarket.errors import LimitExceeded, NodeFault
 from fastmarket.exchange.fetching.events import Ask, Drop, HolderEnded
 from fastmarket.exchange.fetching.fetch import Fetch
 from fastmarket.exchange.fetching.history import HolderHistory
@@ -76,7 +76,7 @@ class AskedHolders:
             if found.provider is not None:
                 asked = self._history.introduce(asked, found.provider.raw, now)
             self._fetch.add_holder(asked, now)
-        except LimitExceeded:
+        except (LimitExceeded, NodeFault):  # one more than we can ask, or pay
             return False
         self._asked[key] = _Asked(found, holder)
         self._keys[found.identity] = key

@@ -24,6 +24,7 @@ from fastmarket.net.fetching.wallet import Payer, SendTurn
 MAX_LAST_PAYMENTS = 128
 """Rounds at the end of a fetch: one to write and one to send a receipt, for each offer with unpaid bytes."""
 
+_NO_BUDGET = "the budget of the day is spent, or cannot be read"
 _OK = 200
 # "It does not have it", or will not give this block (410, 451). 412 and 504: it would have to look for it
 # elsewhere, which the request forbids (boxo's gateway; RFC 9111 section 5.2.1.7).
@@ -208,7 +209,7 @@ class HttpHolder:
             if turn is not SendTurn.REFUSED:
                 return turn is SendTurn.SEND
             del self._waiting[ask.request]
-            self._answers.on_failure(ask.request, AskFailure.REFUSED, "the budget of the day is spent")
+            self._answers.on_failure(ask.request, AskFailure.REFUSED, _NO_BUDGET)
         return bool(self._waiting)
 
     def _send(self, connection: HttpConnection) -> None:

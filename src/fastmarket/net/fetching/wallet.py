@@ -19,7 +19,15 @@ from fastmarket.payments.buyer import BuyerTabs, Permission, SignedReceipt
 from fastmarket.payments.purse import Purse
 from fastmarket.payments.reasons import Reason
 from fastmarket.payments.rows import BuyerRow
-from fastmarket.payments.x402 import Payment, PaymentTerms, decode_state, decode_terms, encode_payment
+from fastmarket.payments.tab import SALT_BYTES
+from fastmarket.payments.x402 import (
+    Payment,
+    PaymentTerms,
+    TabState,
+    decode_state,
+    decode_terms,
+    encode_payment,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +37,14 @@ MAX_REFUSALS = 8
 _SESSION_REASONS = frozenset(
     {Reason.SESSION, Reason.SELLER_KEY, Reason.TICKET, Reason.NUMBER, Reason.OPENING, Reason.BUYER_KEY}
 )
+# The receipt, or its tab, will never be taken.
+_FOR_GOOD = frozenset(
+    {
+        *(Reason.RECEIPT, Reason.SIGNATURE, Reason.TAB, Reason.SALT),
+        *(Reason.OFFER, Reason.SEQ, Reason.BYTES, Reason.AMOUNT),
+    }
+)
+_MENDED = _SESSION_REASONS | _FOR_GOOD | {Reason.CREDIT, Reason.EXPIRED}
 _LATER_S = {Reason.PENDING: 0.05, Reason.DISK: 30.0, Reason.HOUR: 60.0}  # when to ask again
 
 
@@ -67,7 +83,7 @@ class Wallet:
 
     def payer(self, seller: PeerId, content: bytes, price: int) -> Payer:
         """For one holder of a content (multihash) at that price per MB. Raises NodeFault."""
-        return Payer(self, self.tabs.purse(seller, os.urandom(16)), content, price)
+        return Payer(self, self.tabs.purse(seller, os.urandom(SALT_BYTES)), content, price)
 
     def write(self, signed: SignedReceipt, then: Callable[[], None]) -> None:
         """Writes a receipt; `then` is called when it may be sent."""
@@ -99,7 +115,13 @@ class Wallet:
             self.write(SignedReceipt(purse, purse.row()), _nothing)
         rows = self.tabs.poll_changes()
         if rows:
-            self._writer.put(rows)
+            self._writer.put(rows).add_done_callback(lambda done: self._on_looked(done, rows))
+
+    def _on_looked(self, done: asyncio.Future[None], rows: Sequence[BuyerRow]) -> None:
+        if done.cancelled() or done.exception() is not None:
+            self.tabs.on_write_failed(rows)
+        else:
+            self.tabs.on_written(rows)
 
     async def close(self) -> None:
         """Writes everything as closed."""
@@ -121,47 +143,68 @@ class Payer:
         # Of requests under way: file bytes, and the session in which they were sent
         self._last_secret: bytes | None = None
         self._asked: dict[int, tuple[int, bytes | None]] = {}
+        self._carrier: int | None = None  # the request under way that the receipt went with
 
     def may_send(self, ask: Ask, then: Callable[[], None]) -> SendTurn:
         """Whether a request may be sent now; `then` is called when that may have changed."""
         purse, tabs, now = self._purse, self._tabs, self._wallet.clock.now()
-        permission = tabs.may_ask(purse, self._offer, ask.file_bytes, now)
+        try:
+            permission = tabs.may_ask(purse, self._offer, ask.file_bytes, now)
+        except NodeFault:
+            return SendTurn.REFUSED  # what was spent cannot be read
         if permission is Permission.BUDGET:
             return SendTurn.REFUSED
-        if permission is Permission.YES or tabs.sendable(purse) is not None:
+        if permission is Permission.YES:
             return SendTurn.SEND
+        if tabs.sendable(purse) is not None:  # once: one that is under way will be answered
+            return SendTurn.SEND if self._carrier is None else SendTurn.WAIT
         if self._pay(then, final=True) or self._wallet.wait(purse, then):
             return SendTurn.WAIT
         return SendTurn.WAIT if self._asked else SendTurn.SEND  # the seller says what it misses
 
     def header(self, ask: Ask) -> str:
         """PAYMENT-SIGNATURE of a request; "": it goes without."""
-        self._asked[ask.request] = ask.file_bytes, self._purse.secret
-        self._tabs.on_asked(self._purse, self._offer, ask.file_bytes)
-        return self._header(Cid.from_bytes(ask.cid).multihash)
+        purse, tabs = self._purse, self._tabs
+        block = Cid.from_bytes(ask.cid).multihash
+        self._asked[ask.request] = ask.file_bytes, purse.secret
+        tabs.on_asked(purse, self._offer, ask.file_bytes)
+        receipt = None
+        if (
+            self._carrier is None
+            and purse.secret is not None
+            and (receipt := tabs.sendable(purse)) is not None
+        ):
+            self._carrier = ask.request
+        return self._header(block, receipt)
 
     def on_block(self, ask: Ask, verified: int, told: str, then: Callable[[], None]) -> None:
         """A block came, with so many file bytes that are right."""
-        asked = self._take(ask)
+        asked, secret = self._take(ask)
         if asked is not None and (verified or not asked):
             self._tabs.on_verified(self._purse, self._offer, asked, verified)
         elif asked is not None:
             self._tabs.on_given_up(self._purse, self._offer, asked, may_have_come=True)
-        self.on_told(told)
+        self._on_told(told, secret)
         self._pay(then, final=False)
 
-    def on_told(self, told: str) -> None:
-        """PAYMENT-RESPONSE of an answer, or ""."""
-        if told:
-            try:
-                state = decode_state(told)
-                self._tabs.on_accepted(self._purse, state.seq, state.credit)
-            except (PeerFault, CallerFault):
-                return  # it told nothing that counts
+    def _on_told(self, told: str, secret: bytes | None) -> TabState | None:
+        """PAYMENT-RESPONSE of the answer to a request of the session with that secret, or ""."""
+        if not told:
+            return None
+        try:
+            state = decode_state(told)
+        except PeerFault:
+            return None  # it told nothing that counts
+        if state.seq > self._purse.seq:
+            self._on_newer_receipt(secret)
+            return None
+        self._tabs.on_accepted(self._purse, state.seq, state.credit)
+        self._tabs.on_opened(self._purse, secret)
+        return state
 
     def on_nothing(self, ask: Ask, *, may_have_come: bool) -> None:
         """No block came of a request."""
-        asked = self._take(ask)
+        asked, _ = self._take(ask)
         if asked is not None:
             self._tabs.on_given_up(self._purse, self._offer, asked, may_have_come=may_have_come)
 
@@ -187,13 +230,15 @@ class Payer:
         nothing is left to pay."""
         if self._tabs.sendable(self._purse) is not None and self._purse.secret is not None:
             self._last_secret = self._purse.secret
-            return self._header(self._content)
+            return self._header(self._content, self._tabs.sendable(self._purse))
         return "" if self._pay(then, final=True) or self._wallet.wait(self._purse, then) else None
 
     def on_last_answer(self, told: str, *, is_refused: bool) -> bool:
         """The answer to that request, with one of the headers; whether another one is worth it."""
         if not is_refused:
-            self.on_told(told)
+            state = self._on_told(told, self._last_secret)
+            if state is not None:
+                self._tabs.on_claim(self._purse, self._offer, state.offer_unpaid)
             return True
         try:
             terms = decode_terms(told)
@@ -204,15 +249,17 @@ class Payer:
 
     # --- within
 
-    def _header(self, block: bytes) -> str:
+    def _header(self, block: bytes, receipt: bytes | None) -> str:
         if self._purse.secret is None:
             return ""
         ticket = self._tabs.ticket(self._purse, self._offer, self._content, block).encode()
-        return encode_payment(Payment(ticket, self._tabs.sendable(self._purse) or b"", self._purse.opening))
+        return encode_payment(Payment(ticket, receipt or b"", self._purse.opening))
 
-    def _take(self, ask: Ask) -> int | None:
+    def _take(self, ask: Ask) -> tuple[int | None, bytes | None]:
         self._refusals.pop(ask.request, None)
-        return self._asked.pop(ask.request, (None, None))[0]
+        if self._carrier == ask.request:
+            self._carrier = None
+        return self._asked.pop(ask.request, (None, None))
 
     def _pay(self, then: Callable[[], None], *, final: bool) -> bool:
         """Whether a receipt is being written now."""
@@ -236,7 +283,7 @@ class Payer:
             return RefusedAsk(AskFailure.REFUSED, reason)
         if terms.reason in _LATER_S:
             return RefusedAsk(AskFailure.BUSY, f"not now: {terms.reason.value}", _LATER_S[terms.reason])
-        return None if terms.reason in _SESSION_REASONS | {Reason.CREDIT} else _refused(terms)
+        return None if terms.reason in _MENDED else _refused(terms)
 
     def _settle(
         self, terms: PaymentTerms, secret: bytes | None, then: Callable[[], None]
@@ -249,12 +296,38 @@ class Payer:
                 was_refused = terms.reason is Reason.NUMBER
                 tabs.open_session(purse, terms.session_key, private, now, was_refused=was_refused)
             return None if purse.secret is not None else _refused(terms)
+        if terms.reason is Reason.EXPIRED:
+            return None if self._renew(then) else _refused(terms)
+        if terms.reason in _FOR_GOOD:
+            # Else another request was told so, and has begun another one.
+            is_ours = secret == purse.secret
+            return _refused(terms) if is_ours and not self._begin_tab(terms.reason) else None
+        if terms.state.seq > purse.seq:
+            return None if self._on_newer_receipt(secret) else _refused(terms)
         if terms.state.seq == purse.seq:
             tabs.on_accepted(purse, terms.state.seq, terms.state.credit)
         tabs.on_claim(purse, self._offer, terms.state.offer_unpaid)
         if self._pay(then, final=True) or self._asked or self._wallet.wait(purse, then):
             return None
         return None if tabs.sendable(purse) is not None else _refused(terms)
+
+    def _renew(self, then: Callable[[], None]) -> bool:
+        """Whether a receipt is on its way that is valid for longer."""
+        signed = self._tabs.renew_receipt(self._purse, self._wallet.clock.now())
+        if signed is not None:
+            self._wallet.write(signed, then)
+        return signed is not None or self._wallet.wait(self._purse, then)
+
+    def _on_newer_receipt(self, secret: bytes | None) -> bool:
+        """The seller has one that we do not know: our file is an old copy. To sign its number once more would
+        be fraud."""
+        return secret != self._purse.secret or self._begin_tab(Reason.SEQ)
+
+    def _begin_tab(self, reason: Reason) -> bool:
+        begun = self._tabs.on_refused(self._purse, reason, os.urandom(SALT_BYTES))
+        told = "a new tab is begun" if begun else "it is left"
+        log.warning("%s refuses a receipt for good (%s): %s", self._purse.tab.seller, reason.value, told)
+        return begun
 
 
 def _nothing() -> None:
