@@ -127,6 +127,8 @@ class Node(Live):
             around = await enter(parts.tracing(dht, config.web.trace_endpoint))
         if config.payments.required:
             self._payments = await enter(self._pays())
+        elif config.payments.settlement != "none":
+            raise CallerFault("settlement", "settles receipts, which there are with --payments alone")
         if config.content.port is not None:
             self._selling = await enter(self._sells())
             self.content_url = self._selling.place.base_url
@@ -207,7 +209,8 @@ class Node(Live):
     def _pays(self) -> AbstractAsyncContextManager[Payments]:
         from fastmarket.node_payments import payments
 
-        return payments(self.dht, self._identity, self._config.payments, self._data_dir)
+        config = self._config
+        return payments(self.dht, self._identity, config.payments, self._data_dir, config.access.secrets_mode)
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config

@@ -14,10 +14,16 @@ from fastmarket.config import PaymentConfig
 from fastmarket.formats.identity import Identity
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.fetching.wallet import Wallet
+from fastmarket.payments.backing import Backings
 from fastmarket.payments.buyer import BuyerTabs
 from fastmarket.payments.seller import SellerTabs
 from fastmarket.payments.till import Till
 from fastmarket.repeating import Repeating
+from fastmarket.secret_files import OWNER_ALONE
+from fastmarket.settlement.interface import SettlementContext
+from fastmarket.settlement.loading import open_by_name, split_choice
+from fastmarket.settlement.settler import Settler
+from fastmarket.storage.tab_scan import newest_receipts
 from fastmarket.storage.tabs import BuyerTable, SellerTable, TabDatabase, TabJournal
 
 LOOK_S = 1.0  # between writes of what has changed, and of which nobody waits to be on disk
@@ -25,32 +31,53 @@ LOOK_S = 1.0  # between writes of what has changed, and of which nobody waits to
 
 @dataclass(frozen=True, slots=True)
 class Payments:
-    """What a node sells by and buys from."""
+    """What a node sells by and buys from, and what settles it."""
 
     till: Till
     wallet: Wallet
     journal: TabJournal
+    settler: Settler
 
 
 @asynccontextmanager
 async def payments(
-    dht: DhtNode, identity: Identity, config: PaymentConfig, data_dir: Path | None
+    dht: DhtNode,
+    identity: Identity,
+    config: PaymentConfig,
+    data_dir: Path | None,
+    secrets_mode: str = OWNER_ALONE,
 ) -> AsyncIterator[Payments]:
-    """Opens the tabs, from enter to exit; without a data directory they last as long. Raises NodeFault."""
+    """Opens the tabs, from enter to exit; without a data directory they last as long. Raises NodeFault, and
+    CallerFault("settlement")."""
+    name, file = split_choice(config.settlement)
+    context = SettlementContext(identity.peer_id, config.currency, file, secrets_mode)
+    settlement = await asyncio.to_thread(open_by_name, name, context)
     with ExitStack() as stack:
         if data_dir is None:
             data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastmarket-")))
         database = await asyncio.to_thread(TabDatabase, data_dir)
         stack.callback(database.close)
         journal = TabJournal(database)
-        tabs = SellerTabs(identity.peer_id, config, BuyerTable(database), os.urandom(32))
+        backings = Backings(config.settling, settlement.vouchers)
+        tabs = SellerTabs(identity.peer_id, config, BuyerTable(database), os.urandom(32), backings)
         clock = dht.host.clock
+        settler = Settler(
+            settlement,
+            backings,
+            lambda since: newest_receipts(database.path, since),
+            config.settling,
+            clock.now,
+        )
         wallet = Wallet(BuyerTabs(identity, config, SellerTable(database)), journal, clock)
         looking = Repeating("writing what is owed", lambda: LOOK_S, wallet.look, dht.host.faults)
         looking.start()
+        settling = Repeating("settling", lambda: LOOK_S, settler.look, dht.host.faults)
+        if settler.is_needed:
+            settling.start()
         try:
-            yield Payments(Till(tabs), wallet, journal)
+            yield Payments(Till(tabs), wallet, journal, settler)
         finally:
+            await settling.stop()
             await looking.stop()
             try:
                 await wallet.close()

@@ -32,6 +32,7 @@ FIELDS = {
     "content-rate": "content.rate_bytes",
     "allow-path": "content.allow_paths",
     "payments": "payments.required",
+    "settlement": "payments.settlement",
     "metrics-port": "web.metrics_port",
     "metrics-host": "web.metrics_host",
     "trace-endpoint": "web.trace_endpoint",

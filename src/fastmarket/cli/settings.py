@@ -32,6 +32,7 @@ from fastmarket.cli.parsing import (
     parse_port,
     parse_prefix,
     parse_store,
+    parse_text,
 )
 from fastmarket.cli.places import NO_HOME, expanded
 from fastmarket.config import NodeConfig
@@ -65,6 +66,7 @@ class ServerSettings:
     content_rate: int
     allow_path: tuple[str, ...]
     payments: bool
+    settlement: str
     metrics_port: int | None
     metrics_host: str
     trace_endpoint: str
@@ -170,6 +172,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Sell what has a price for signed receipts only, and sign them for what others sell so.",
         flag=True,
     ),
+    Setting("settlement", parse_text, "NAME[=FILE]", "Plug-in that settles receipts; FILE has its settings."),
     Setting("metrics-port", parse_port, "PORT", "Serve /metrics, /healthz, /readyz; 0 takes any free one."),
     Setting("metrics-host", parse_host, "ADDRESS", "Address for --metrics-port."),
     Setting(

@@ -16,7 +16,7 @@ from fastmarket.config.market import MarketConfig
 from fastmarket.config.memory import MemoryConfig
 from fastmarket.config.node import NodeConfig
 from fastmarket.config.offers import OfferConfig
-from fastmarket.config.payments import CreditPolicy, PaymentConfig
+from fastmarket.config.payments import CreditPolicy, PaymentConfig, SettlementPolicy
 from fastmarket.config.storage import StorageConfig
 from fastmarket.config.web import WebConfig
 
@@ -36,6 +36,7 @@ __all__ = [
     "NodeConfig",
     "OfferConfig",
     "PaymentConfig",
+    "SettlementPolicy",
     "StorageConfig",
     "WebConfig",
 ]

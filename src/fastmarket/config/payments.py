@@ -32,6 +32,25 @@ class CreditPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class SettlementPolicy:
+    """How often a settlement is asked, and how long it may take."""
+
+    # Tabs whose deposit is remembered, 300 bytes each; others are looked at again when a receipt comes
+    max_tabs: int = 16_384
+    max_tabs_per_call: int = 256  # in one call of a settlement: what a node of a chain answers in a second
+    # For one call, which may send a transaction and wait for it. Beyond, it is left to itself in its thread,
+    # and no other call is made before it returns
+    call_timeout_s: float = 120.0
+    refresh_s: float = 60.0  # between looks at the deposit of a tab whose receipts are covered
+    look_again_s: float = 5.0  # if they are not, or it could not be seen
+    # Between claims. A deposit may be taken back after a notice, a day at the least: so a chain may be away
+    # for three quarters of that
+    claim_every_s: float = 6 * 3600.0
+    claim_again_s: float = 300.0  # after a claim that failed
+    first_claim_s: float = 30.0  # after the start
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentConfig:
     """Payments of a node, as seller and as buyer."""
 
@@ -40,6 +59,9 @@ class PaymentConfig:
     required: bool = False
     # Label of what prices are counted in, part of each tab: a buyer pays no seller that names another one
     currency: str = "unit"
+    # What receipts are settled by: NAME, or NAME=FILE with its settings. "none": they are debts, and no more
+    settlement: str = "none"
+    settling: SettlementPolicy = field(default_factory=SettlementPolicy)
     credit: CreditPolicy = field(default_factory=CreditPolicy)
     # How long a seller may wait before it claims a receipt
     receipt_valid_s: float = 30 * 24 * 3600.0

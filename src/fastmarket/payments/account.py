@@ -41,6 +41,7 @@ class Account:
         "earlier",
         "grown_from",
         "is_blocked",
+        "is_covered",
         "opened",
         "owed",
         "paid_amount",
@@ -73,6 +74,8 @@ class Account:
         self.total_bytes = self.total_amount = 0
         self.settled_bytes = 0
         """Paid for of what was served, over all tabs."""
+        self.is_covered = True
+        """Whether a deposit was known to cover its last receipt (`backing.Backings`)."""
         self.earlier: tuple[bytes, ...] = ()
         self.defaults = 0
         self.active_at = now
@@ -106,18 +109,18 @@ class Account:
             buyer=self.buyer.raw, currency=self.tab.currency, salt=self.tab.salt, owed=owed, **kept
         )
 
-    def row_with(self, receipt: Receipt, raw: bytes) -> SellerRow:
+    def row_with(self, receipt: Receipt, raw: bytes, *, is_covered: bool) -> SellerRow:
         """As it will be when the receipt counts."""
         after = Account.of(self.row(), self.tab.seller, self.policy)
-        after.settle(receipt, raw, receipt_bytes(self, receipt))
+        after.settle(receipt, raw, receipt_bytes(self, receipt), is_covered=is_covered)
         return after.row()
 
     # --- what changes it
 
     @property
     def is_stranger(self) -> bool:
-        """Whether it has not yet paid for as much as any stranger gets."""
-        return self.settled_bytes < self.policy.stranger_bytes
+        """Whether it has not yet paid for as much as any stranger gets, or pays with what may be nothing."""
+        return self.settled_bytes < self.policy.stranger_bytes or not self.is_covered
 
     def was_on(self, tab: Tab) -> bool:
         """Whether it paid on that tab before the one that it is on."""
@@ -139,10 +142,11 @@ class Account:
         self.active_at = now
         self._drop_settled(offer.hash, owed)
 
-    def settle(self, receipt: Receipt, raw: bytes, paid: int) -> int:
-        """A receipt counts: `paid` bytes more. Returns how many of them had been served lately."""
+    def settle(self, receipt: Receipt, raw: bytes, paid: int, *, is_covered: bool) -> int:
+        """A receipt counts: `paid` bytes more. Returns how many of them had been served lately. The credit
+        grows by it only if it `is_covered`."""
         self.seq, (self.paid_bytes, self.paid_amount) = receipt.seq, receipt.sums
-        self.receipt = raw
+        self.receipt, self.is_covered = raw, is_covered
         owed = self.owed.get(receipt.offer_hash)
         if owed is None:
             return 0
@@ -152,6 +156,8 @@ class Account:
         owed.lost -= lost
         self.unpaid -= served
         self._drop_settled(receipt.offer_hash, owed)
+        if not is_covered:
+            return served
         self.settled_bytes += served + lost
         self.grown_from += served + lost
         if self.grown_from >= max(self.credit, self.policy.min_bytes):

@@ -22,6 +22,12 @@ class Reason(Enum):
     EXPIRED = "valid_until"
     FRAUD = "seq_twice"  # two of one seq with different sums: a proof, which is kept
     PENDING = "pending"  # another one is being written
+    VOUCHER = "voucher"  # it has none, or one that cannot be read, and this seller settles by vouchers
+    VOUCHER_TAB = "voucher_tab"  # made for another tab, seller, token, contract or chain
+    VOUCHER_AMOUNT = "voucher_amount"  # for less than the receipt
+    VOUCHER_NOTICE = "voucher_notice"  # its deposit can be taken back too soon
+    VOUCHER_SIGNATURE = "voucher_signature"  # not signed by the owner of the deposit
+    DEPOSIT = "deposit"  # for more than was deposited
     # --- a session
     OPENING = "opening"  # no envelope with an opening
     SELLER_KEY = "seller_key"  # made for another run

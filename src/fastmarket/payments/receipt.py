@@ -16,7 +16,10 @@ from fastmarket.pb.fastmarket.v1 import receipt_pb2
 RECEIPT_DOMAIN = "fastmarket-receipt"
 RECEIPT_PAYLOAD_TYPE = b"/fastmarket/receipt"
 MAX_RECEIPT_BYTES = 4096
-"""Of an envelope: with an Ed25519 key some 330, with the largest RSA key 2.4 KiB."""
+"""Of an envelope: with an Ed25519 key some 330, with the largest RSA key 2.4 KiB; and a voucher."""
+
+MAX_VOUCHER_BYTES = 512
+"""What makes a receipt worth something to a settlement (`payments.backing`): `x402` takes 161."""
 
 
 class ReceiptFault(PeerFault):
@@ -39,11 +42,14 @@ class Receipt:
     cumulative_amount: int
     offer_hash: bytes
     valid_until: int
+    voucher: bytes = b""
 
     def __post_init__(self) -> None:
         for name in ("seq", "cumulative_bytes", "cumulative_amount", "valid_until"):
             if not 0 <= getattr(self, name) <= MAX_SUM:
                 raise CallerFault(name, "is outside 0..2**63-1")
+        if len(self.voucher) > MAX_VOUCHER_BYTES:
+            raise CallerFault("voucher", f"has {len(self.voucher)} bytes, of at most {MAX_VOUCHER_BYTES}")
 
     @property
     def sums(self) -> tuple[int, int]:
@@ -64,6 +70,7 @@ class Receipt:
             cumulative_amount=self.cumulative_amount,
             offer_hash=self.offer_hash,
             valid_until=self.valid_until,
+            voucher=self.voucher,
         )
         return seal(identity, RECEIPT_DOMAIN, RECEIPT_PAYLOAD_TYPE, message.SerializeToString())
 
@@ -80,7 +87,7 @@ def open_receipt(raw: bytes) -> Receipt:
         raise ReceiptFault("offer_hash", f"has {len(message.offer_hash)} bytes, not {DIGEST_SIZE}")
     sums = message.seq, message.cumulative_bytes, message.cumulative_amount
     try:
-        return Receipt(tab, *sums, message.offer_hash, message.valid_until)
+        return Receipt(tab, *sums, message.offer_hash, message.valid_until, message.voucher)
     except CallerFault as fault:
         raise ReceiptFault(fault.field, fault.reason) from None
 

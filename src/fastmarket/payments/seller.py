@@ -22,6 +22,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.native.sodium import x25519_public
 from fastmarket.payments.account import Account, receipt_bytes
 from fastmarket.payments.accounts import Accounts
+from fastmarket.payments.backing import Backings, newest
 from fastmarket.payments.credit import StrangerCredit, credit_block
 from fastmarket.payments.reasons import Reason
 from fastmarket.payments.receipt import Receipt, ReceiptFault, open_receipt
@@ -56,10 +57,17 @@ class SellerTabs:
     """The accounts of all buyers of one seller."""
 
     def __init__(
-        self, seller: PeerId, config: PaymentConfig, rows: SellerRows, session_private: bytes
+        self,
+        seller: PeerId,
+        config: PaymentConfig,
+        rows: SellerRows,
+        session_private: bytes,
+        backings: Backings | None = None,
     ) -> None:
-        """`rows`: what is on disk. `session_private`: a fresh X25519 private key."""
+        """`rows`: what is on disk. `session_private`: a fresh X25519 private key. `backings`: None: receipts
+        are debts."""
         self.seller = seller
+        self.backings = backings or Backings(config.settling)
         self.currency = config.currency
         self.session_key = x25519_public(session_private)
         """For openings."""
@@ -168,10 +176,10 @@ class SellerTabs:
         assert receipt is not None, "no receipt was being written"
         account.checked, account.checked_raw = None, b""
         paid, amount = receipt_bytes(account, receipt), receipt.cumulative_amount - account.paid_amount
-        was_stranger = account.is_stranger
-        settled = account.settle(receipt, raw, paid)
+        was_stranger, is_covered = account.is_stranger, self.backings.covers(newest(receipt), now)
+        settled = account.settle(receipt, raw, paid, is_covered=is_covered)
         account.active_at = now
-        if was_stranger:
+        if was_stranger and is_covered:
             self._strangers.add(account.block, -settled, now)
         totals = self.totals
         totals.paid_bytes += paid
@@ -276,7 +284,9 @@ class SellerTabs:
         # Of an offer that is not known nothing is owed: a crash forgot it, and the receipt settles nothing.
         if amount < (0 if offer is None else offer.cost(paid)):
             return Reason.AMOUNT
-        row = account.row_with(receipt, raw)
+        if (worthless := self.backings.judge(newest(receipt), now)) is not None:
+            return worthless
+        row = account.row_with(receipt, raw, is_covered=self.backings.covers(newest(receipt), now))
         account.checked, account.checked_raw = receipt, raw
         self._accounts.change(account)  # stays here until it is written, whoever else comes
         return CheckedReceipt(account, row)

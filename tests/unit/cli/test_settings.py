@@ -69,6 +69,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "content-rate": "10MB",
         "allow-path": "/srv/a:/srv/b c",
         "payments": "true",
+        "settlement": "x402=/x402.toml",
         "metrics-port": "9100",
         "metrics-host": "127.0.0.3",
         "trace-endpoint": "http://127.0.0.1:4318",
@@ -113,6 +114,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         assert settings.allow_path == ("/srv/a", "/srv/b c")
         assert (settings.large_table, settings.disjoint_paths) == (True, 8)
         assert settings.payments
+        assert settings.settlement == "x402=/x402.toml"
         assert settings.fresh == 1.5
         assert settings.secrets_mode == "0440"
         assert (settings.mode, settings.log_level, settings.log_format) == ("client", "debug", "json")

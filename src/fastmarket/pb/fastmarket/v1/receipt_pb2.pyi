@@ -5,7 +5,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Receipt(_message.Message):
-    __slots__ = ("tab", "seller", "currency", "salt", "seq", "cumulative_bytes", "cumulative_amount", "offer_hash", "valid_until")
+    __slots__ = ("tab", "seller", "currency", "salt", "seq", "cumulative_bytes", "cumulative_amount", "offer_hash", "valid_until", "voucher")
     TAB_FIELD_NUMBER: _ClassVar[int]
     SELLER_FIELD_NUMBER: _ClassVar[int]
     CURRENCY_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +15,7 @@ class Receipt(_message.Message):
     CUMULATIVE_AMOUNT_FIELD_NUMBER: _ClassVar[int]
     OFFER_HASH_FIELD_NUMBER: _ClassVar[int]
     VALID_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    VOUCHER_FIELD_NUMBER: _ClassVar[int]
     tab: bytes
     seller: bytes
     currency: str
@@ -24,7 +25,8 @@ class Receipt(_message.Message):
     cumulative_amount: int
     offer_hash: bytes
     valid_until: int
-    def __init__(self, tab: _Optional[bytes] = ..., seller: _Optional[bytes] = ..., currency: _Optional[str] = ..., salt: _Optional[bytes] = ..., seq: _Optional[int] = ..., cumulative_bytes: _Optional[int] = ..., cumulative_amount: _Optional[int] = ..., offer_hash: _Optional[bytes] = ..., valid_until: _Optional[int] = ...) -> None: ...
+    voucher: bytes
+    def __init__(self, tab: _Optional[bytes] = ..., seller: _Optional[bytes] = ..., currency: _Optional[str] = ..., salt: _Optional[bytes] = ..., seq: _Optional[int] = ..., cumulative_bytes: _Optional[int] = ..., cumulative_amount: _Optional[int] = ..., offer_hash: _Optional[bytes] = ..., valid_until: _Optional[int] = ..., voucher: _Optional[bytes] = ...) -> None: ...
 
 class TabOpening(_message.Message):
     __slots__ = ("tab", "seller", "currency", "salt", "seller_key", "buyer_key", "number")
