@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from fastmarket.config import OfferConfig
 
 T = TypeVar("T")
+P = TypeVar("P", bound="Divisible")
 
 # Seconds between the starts of two slices. Signing a slice takes long, and other work gets its turn in
 # between even on a lone node, where a slice is finished as soon as it is signed.
 SLICE_PAUSE_S = 0.002
+# A slice that starts so much later than it might has waited for other work: the next is half as large, down
+# to this share; else it grows by an eighth of the largest (AIMD).
+LATE_S = 0.006
+LEAST_SLICE_SHARE = 1 / 8
 
 
 class RegistrationSlots:
@@ -120,20 +125,35 @@ class RegistrationBatcher(Generic[T]):
         return taken, self._slots.take(len(taken))
 
 
-class SliceQueue(Generic[T]):
-    """Slices of large registrations of all callers, first come, first served; only a few are in progress at
-    once, so that little is signed and held."""
+class Divisible(Protocol):
+    """Registrations of one caller."""
 
-    __slots__ = ("_not_before", "_slots", "waiting")
+    def __len__(self) -> int:
+        """How many."""
+
+    def cut(self, size: int) -> Self:
+        """Removes up to that many from the front, and returns them."""
+
+
+class SliceQueue(Generic[P]):
+    """Large registrations of all callers, first come, first served, slice by slice; only a few slices are in
+    progress at once, so that little is signed and held. They are small while other work waits for them: what
+    is signed in one piece costs a tenth less in large ones.
+    """
+
+    __slots__ = ("_is_held_back", "_largest", "_not_before", "_size", "_slots", "waiting")
 
     def __init__(self, config: OfferConfig) -> None:
         self._slots = RegistrationSlots(config.max_registering)
+        self._size = self._largest = config.register_slice
         self._not_before = 0.0
-        self.waiting: deque[tuple[T, int]] = deque()
+        self._is_held_back = False  # a slice waits for the pause to end, and for nothing else
+        self.waiting: deque[P] = deque()
 
-    def add(self, part: T, size: int) -> None:
-        """Queues a slice of `size` registrations."""
-        self.waiting.append((part, size))
+    def add(self, registrations: P) -> None:
+        """Queues them."""
+        if len(registrations):
+            self.waiting.append(registrations)
 
     def next_timer(self) -> float | None:
         """When `take` may have a slice, unless a slot is released earlier."""
@@ -143,9 +163,24 @@ class SliceQueue(Generic[T]):
         """Delays the next slice a little, at the start of one."""
         self._not_before = now + SLICE_PAUSE_S
 
-    def take(self, now: float) -> tuple[T, Slot] | None:
+    def take(self, now: float) -> tuple[P, Slot] | None:
         """The next slice; None: not now."""
-        if not self.waiting or not self._slots.is_free or now < self._not_before:
+        if not self.waiting or not self._slots.is_free:
             return None
-        part, size = self.waiting.popleft()
-        return part, self._slots.take(size)
+        if now < self._not_before:
+            self._is_held_back = True
+            return None
+        if self._is_held_back:
+            self._is_held_back = False
+            self._adapt(now - self._not_before)
+        part = self.waiting[0].cut(self._size)
+        if not len(self.waiting[0]):
+            self.waiting.popleft()
+        return part, self._slots.take(len(part))
+
+    def _adapt(self, late_s: float) -> None:
+        largest = self._largest
+        if late_s > LATE_S:
+            self._size = max(self._size // 2, int(largest * LEAST_SLICE_SHARE), 1)
+        else:
+            self._size = min(self._size + max(largest // 8, 1), largest)

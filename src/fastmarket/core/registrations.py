@@ -221,10 +221,7 @@ class ManyRegistrations(PutOperation):
         super().begin(now)
         keys = sha256_many([terms.content for terms in self._terms])
         order = sorted(range(len(self._terms)), key=keys.__getitem__)
-        size = host.offers.config.register_slice
-        for at in range(0, len(order), size):
-            part = RegistrationPart(self, order[at : at + size], now + self._timeout_s)
-            host.slices.add(part, len(part.indices))
+        host.slices.add(RegistrationPart(self, order, now + self._timeout_s))
         if not order:
             self.settle(now)
 
@@ -277,7 +274,8 @@ class BatchTarget:
 
 
 class RegistrationPart(BatchTarget):
-    """A slice of `ManyRegistrations`: with the first fault none of it is made, and the caller is told."""
+    """A slice of `ManyRegistrations`, or those not begun yet: with the first fault none of it is made, and
+    the caller is told."""
 
     __slots__ = ("_deadline", "indices", "owner")
 
@@ -287,6 +285,15 @@ class RegistrationPart(BatchTarget):
         self.owner = owner
         self.indices = indices
         self._deadline = deadline
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def cut(self, size: int) -> RegistrationPart:
+        """See `batching.Divisible`."""
+        indices = self.indices
+        self.indices = indices[size:]
+        return RegistrationPart(self.owner, indices[:size], self._deadline)
 
     def retry_s(self, most_s: float, now: float) -> float:
         """Some of many may be refused for good, while the caller waits for all."""

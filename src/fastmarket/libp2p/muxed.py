@@ -73,9 +73,9 @@ class MuxedConnection(Protocol):
     def stream_count(self) -> int:
         """Streams open now, both ways."""
 
-    @property
-    def active_stream_count(self) -> int:
-        """Those with something under way; an inbound stream between two requests does not count."""
+    def has_active_streams(self, beyond: int) -> bool:
+        """Whether more than `beyond` have something under way; an inbound stream between two requests does
+        not count. Looks at no more of them than it has to."""
 
     def responder_count(self, protocol: str) -> int:
         """Open inbound streams that a responder of `protocol` serves."""

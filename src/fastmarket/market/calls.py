@@ -149,18 +149,26 @@ class Calls:
         max_fields: int,
         *,
         in_order: bool = True,
+        slots: Slots | None = None,
     ) -> Handler:
         """Many messages in, one answer for each, in their order or as soon as each is ready.
 
         A message has at most `max_bytes` and `max_fields`. At most `at_once` are processed concurrently; the
         next is read when one of those has been answered, and waits for a slot among those of all callers.
+        `slots`: of those that are parsed, for a method whose messages take many times as much then.
         """
 
         async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            async def answer(raw: bytes) -> bytes:
+            async def parsed(raw: bytes) -> bytes:
                 await self._work.turns.take(CALLER.get(), MESSAGE_COST + len(raw) // COST_BYTES)
                 check_fields(raw, max_fields)
                 return _written(await respond(read(request_type, raw, max_bytes), context.time_remaining()))
+
+            async def answer(raw: bytes) -> bytes:
+                if slots is None:
+                    return await parsed(raw)
+                async with slots.slot(CALLER.get()):
+                    return await parsed(raw)
 
             try:
                 async with aclosing(

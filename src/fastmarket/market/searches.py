@@ -66,7 +66,9 @@ class Searches:
             self._work.searches.release(caller)
 
     async def find(self, content: bytes) -> list[Offer]:
-        """Like the service's, but with a slot; for a watch, which can wait."""
+        """Like the service's, but with a slot and in its turn; for a watch, which can wait: hundreds may be
+        due at once."""
+        await self._work.turns.take(CALLER.get(), 1)
         async with self.slot(content, self._config.bulk_budget_s, None):
             return await self._service.find(content)
 

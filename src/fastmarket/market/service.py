@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 
 from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy, FastmarketError, NetworkFault, QuorumFailed, RequestTimeout
@@ -46,7 +45,7 @@ class MarketService:
         self._config = config or MarketConfig()
         self._now = now
         self._lookups: set[asyncio.Task[None]] = set()
-        self._watches: set[asyncio.Event] = set()
+        self._watches: set[asyncio.Future[None]] = set()
 
     @property
     def peer_id(self) -> PeerId:
@@ -190,11 +189,11 @@ class MarketService:
             raise Busy("content", f"{config.max_watches} watches are open already")
         interval_s = interval_s or config.watch_interval_s
         interval_s = min(max(interval_s, config.min_watch_interval_s), config.max_watch_interval_s)
-        stopped = asyncio.Event()
+        stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watches.add(stopped)
         try:
             first = True
-            while not stopped.is_set():
+            while not stopped.done():
                 try:
                     seen = watching.saw(await find(watching.content))
                 except Busy:
@@ -204,9 +203,7 @@ class MarketService:
                 if first or seen.present or seen.gone:
                     yield seen
                 first = False
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(interval_s):
-                        await stopped.wait()
+                await asyncio.wait((stopped,), timeout=interval_s)
             raise NetworkFault("the node is shutting down")
         finally:
             self._watches.discard(stopped)
@@ -214,7 +211,8 @@ class MarketService:
     def end_watches(self) -> None:
         """Ends all watches: the node is shutting down."""
         for stopped in self._watches:
-            stopped.set()
+            if not stopped.done():
+                stopped.set_result(None)
 
     def own_offers(self) -> Iterable[Offer]:
         """This node's offers, in no particular order."""

@@ -86,6 +86,7 @@ class V1Methods:
                     config.batches_at_once,
                     config.max_request_bytes,
                     config.max_files + SPARE_FIELDS,
+                    slots=self._work.registrations,
                 ),
             ),
             "WithdrawFile": Method(AccessScope.WRITE, unary(v1.WithdrawFileRequest, self._withdraw_file)),
@@ -213,7 +214,7 @@ class V1Methods:
         wanted: list[tuple[OfferTerms, Named]] = []
         node = self._service.peer_id
         faults: dict[int, CallerFault] = {}
-        turn = self._config.searches_a_piece
+        turn, began = self._config.searches_a_piece, time.monotonic()
         for place, file in enumerate(request.files):
             if not place % turn:
                 await self._work.turns.take(CALLER.get(), min(turn, len(request.files) - place))
@@ -223,10 +224,8 @@ class V1Methods:
             except CallerFault as fault:
                 faults[place] = fault
         terms = [one for one, _ in wanted]
-        began = time.monotonic()
-        async with self._work.registrations.slot(CALLER.get()):
-            left_s = None if deadline_s is None else max(deadline_s - (time.monotonic() - began), 0.0)
-            outcomes = await self._service.register_many(terms, left_s) if terms else []
+        left_s = None if deadline_s is None else max(deadline_s - (time.monotonic() - began), 0.0)
+        outcomes = await self._service.register_many(terms, left_s) if terms else []
         contents = [content for _, content in wanted]
         pairs = list(zip(contents, outcomes, strict=True))
         told = await self._work.made(lambda pair: replies.registered_file(*pair), pairs)

@@ -90,9 +90,8 @@ class Link(ABC):
     @property
     def is_busy(self) -> bool:
         """Whether a request or stream is in progress, in either direction; idle kept streams do not count."""
-        return (
-            self.requests.pending_count > 0
-            or self.connection.active_stream_count > self.requests.resting_stream_count
+        return self.requests.pending_count > 0 or self.connection.has_active_streams(
+            self.requests.resting_stream_count
         )
 
     # -- calls of the owner

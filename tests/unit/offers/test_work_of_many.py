@@ -5,19 +5,23 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from types import FrameType
 from typing import Any
 
 from fastmarket.config import OfferConfig
 from fastmarket.kad.outcome import Outcome
 from fastmarket.native.sha256 import sha256_many
+from fastmarket.offers.announce.coverage import PLACE_BITS, place
 from fastmarket.offers.announce.due_times import EMPTY_TIMES, DueTimes
-from fastmarket.offers.announce.reprovider import Reprovider
+from fastmarket.offers.announce.reprovider import LONE_SWEEP_OFFERS, SWEEP_PAUSE_S, Reprovider
+from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.store.offer_store import OfferStore
 from tests.virtual import START, identity, terms
 
 CONFIG = OfferConfig()
 GOOD, NOBODY = Outcome(20, 20, 11), Outcome(0, 0, 0)
+own_place = place(identity(1).peer_id.key)
 TOGETHER = 64  # registered at once
 FEW, MANY = 1024, 8 * 1024
 
@@ -67,6 +71,31 @@ def most_lines(offers: int, outcome: Outcome) -> int:
 def test_the_work_of_one_call_does_not_grow_with_the_number_of_own_offers() -> None:
     for outcome in (GOOD, NOBODY):
         assert most_lines(MANY, outcome) < 1.5 * most_lines(FEW, outcome)
+
+
+def most_lines_of_a_sweep(offers: int) -> int:
+    """Of the sweeps that announce so many again, when all are due."""
+    own = schedule()
+    for first in range(0, offers, TOGETHER):
+        register(own, first, START, NOBODY)
+    now, most, swept = START + CONFIG.retry_longest_s, 0, list[Offer]()
+    while len(swept) < offers:
+        own.handle_timer(now)
+        found: list[Offer] = []
+        most = max(most, lines(lambda into=found, at=now: into.extend(own.take_sweep(at))))  # type: ignore[misc]
+        assert len(found) <= LONE_SWEEP_OFFERS
+        places = [(place(sha256(offer.content).digest()) - own_place) % (1 << PLACE_BITS) for offer in found]
+        assert places == sorted(places)
+        swept += found
+        own.on_announced_many(found, NOBODY, now)
+        own.on_swept()
+        now += SWEEP_PAUSE_S
+    assert len({offer.key for offer in swept}) == offers
+    return most
+
+
+def test_a_sweep_of_a_lone_node_is_short_however_many_are_due() -> None:
+    assert most_lines_of_a_sweep(MANY) < 1.5 * most_lines_of_a_sweep(FEW)
 
 
 def test_offers_leave_nothing_for_the_cycle_collector() -> None:

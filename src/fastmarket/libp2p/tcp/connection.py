@@ -108,10 +108,10 @@ class Connection:
         """Streams open now, in both directions."""
         return len(self._session.mux.streams) if self._session else 0
 
-    @property
-    def active_stream_count(self) -> int:
-        """Those with something in progress: an inbound one between two requests does not count."""
-        return self._session.active_stream_count if self._session else 0
+    def has_active_streams(self, beyond: int) -> bool:
+        """Whether more than `beyond` have something in progress: an inbound one between two requests does not
+        count."""
+        return self._session is not None and self._session.has_active_streams(beyond)
 
     def responder_count(self, protocol: str) -> int:
         """Open inbound streams served by a responder in `protocol`."""

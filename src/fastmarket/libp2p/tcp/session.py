@@ -149,11 +149,14 @@ class Session:
 
     # What the connection drives
 
-    @property
-    def active_stream_count(self) -> int:
-        """Streams except those of idle responders."""
-        streams = self.mux.streams.values()
-        return sum(1 for s in streams if not (isinstance(s.sink, ResponderStream) and s.sink.is_resting))
+    def has_active_streams(self, beyond: int) -> bool:
+        """Whether there are more than `beyond`, those of idle responders aside."""
+        for stream in self.mux.streams.values():
+            if not (isinstance(stream.sink, ResponderStream) and stream.sink.is_resting):
+                if not beyond:
+                    return True
+                beyond -= 1
+        return False
 
     def responder_count(self, protocol: str) -> int:
         """Open streams that a responder of ours serves in `protocol`."""

@@ -19,9 +19,11 @@ from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms, Signing, 
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.store.own_offers import add_own
 
-# Offers that become due, or are looked at for a sweep, in one turn: 3 ms. A node that restarts, or finds no
+# Offers that become due, or are sorted for sweeps, in one turn: 1 ms. A node that restarts, or finds no
 # peers, has 100,000 due at once.
-DUE_A_TURN = 1024
+DUE_A_TURN = 512
+# In a sweep of a node without peers, which ends where it begins, in the same turn: 2 ms.
+LONE_SWEEP_OFFERS = 64
 SWEEP_PAUSE_S = 0.005  # between the starts of two sweeps, so that other work has turns in between
 MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful maximum
 # Of the interval: offers that are due within this share of it join a sweep that begins.
@@ -68,6 +70,7 @@ class Reprovider:
         "_queue",
         "_replication",
         "_round",
+        "_sorted",
         "_stale",
         "_store",
         "_sweeps",
@@ -91,6 +94,7 @@ class Reprovider:
         self.dues = DueTimes()
         """When offers are due."""
         self._queue: deque[OfferKey] = deque()
+        self._sorted = 0  # so many at the front of the queue are in the order of their keys
         self._under_way: set[tuple[OfferKey, int]] = set()
         # While offers of the previous run are restored: expired tombstones, and superseded versions.
         self._ended: dict[OfferKey, Offer] = {}
@@ -326,12 +330,11 @@ class Reprovider:
         if self._has_sweep():
             return offers
         while self._queue and len(self._under_way) < self._config.max_announcing:
-            key = self._queue.popleft()
-            own = self._own.get(key)
-            if own is None or own.state is not _State.QUEUED:
-                continue  # registered again while it waited, or expired
+            own = self._next_queued()
+            if own is None:
+                continue
             self._hand_out([own], now)
-            self._under_way.add((key, own.offer.seq))
+            self._under_way.add((own.offer.key, own.offer.seq))
             offers.append(own.offer)
         return offers
 
@@ -342,18 +345,34 @@ class Reprovider:
         """
         if not self._may_sweep() or now < self._no_sweep_before:
             return []
-        self._take_along(now)
-        most = self._config.max_sweep_offers
-        queue, count = self._queue, min(len(self._queue), max(DUE_A_TURN, most))
-        keys = dict.fromkeys(queue.popleft() for _ in range(count))
-        queued = [own for key in keys if (own := self._own.get(key)) and own.state is _State.QUEUED]
-        queued.sort(key=lambda own: own.place)
-        chosen, rest = queued[:most], queued[most:]
-        queue.extendleft(own.offer.key for own in reversed(rest))
+        most = self._config.max_sweep_offers if self._neighbours else LONE_SWEEP_OFFERS
+        self._take_along(most, now)
+        if not self._sorted:
+            self._sort_queue(max(DUE_A_TURN, most))
+        chosen: list[_Own] = []
+        while self._sorted and len(chosen) < most:
+            own = self._next_queued()
+            if own is not None:
+                chosen.append(own)
         self._hand_out(chosen, now)
         self._sweeps += bool(chosen)
         self._no_sweep_before = now + SWEEP_PAUSE_S
         return [own.offer for own in chosen]
+
+    def _sort_queue(self, most: int) -> None:
+        """Puts that many at the front of the queue in the order of their keys, for the next sweeps."""
+        queue = self._queue
+        keys = dict.fromkeys(queue.popleft() for _ in range(min(len(queue), most)))
+        queued = [own for key in keys if (own := self._own.get(key)) and own.state is _State.QUEUED]
+        queued.sort(key=lambda own: own.place)
+        queue.extendleft(own.offer.key for own in reversed(queued))
+        self._sorted = len(queued)
+
+    def _next_queued(self) -> _Own | None:
+        """The first of the queue; None: registered again while it waited, or expired."""
+        own = self._own.get(self._queue.popleft())
+        self._sorted = max(self._sorted - 1, 0)
+        return own if own is not None and own.state is _State.QUEUED else None
 
     def _may_sweep(self) -> bool:
         return self._has_sweep() and self._sweeps < self._config.max_sweeps
@@ -370,12 +389,12 @@ class Reprovider:
         """Whether the queue is worth a sweep; if turns are spread, others are due soon and one is enough."""
         return len(self._queue) >= (1 if self._is_spread() else self._config.sweep_from)
 
-    def _take_along(self, now: float) -> None:
-        """Queues what is due soon, if there are many offers."""
+    def _take_along(self, most: int, now: float) -> None:
+        """Queues what is due soon, up to a sweep of `most`, if there are many offers."""
         if not self._is_spread():
             return
         soon = now + self._config.announce_interval_s * AHEAD_SHARE
-        while len(self._queue) < self._config.max_sweep_offers:
+        while len(self._queue) < most:
             key = self.dues.take(soon)
             if key is None:
                 break
