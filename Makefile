@@ -25,7 +25,7 @@ BIN := $(VENV)/bin
 # What `make sim` runs, each at its own size, two at a time: some 45 minutes of CPU, 8 GiB at the most.
 # SIM="static growth" for some of them, SIM_ARGS="--nodes 1000" for another size.
 SIM := churn growth large-table targeted reannounce hostile partition dead20 slow20 static loss5 clients fetching \
-  active-sybil passive-eclipse region-store store-flood price-flood one-prefix liveness36 table-health
+  active-sybil passive-eclipse region-store store-flood price-flood one-prefix liveness36 table-health stale-providers
 # Shares of the tests for each core, and whoever is done takes from another: no file has to wait for a long one.
 PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)

@@ -79,6 +79,7 @@ INTERPRETED = {
         "fetching",
         "fetching_scenario",
         "fetching_static",
+        "stale_providers",
     )
 }
 

@@ -170,6 +170,7 @@ class SimBuyer:
 
     __slots__ = (
         "_config",
+        "_dial_round_trips",
         "_done",
         "_free_at",
         "_lines",
@@ -177,10 +178,12 @@ class SimBuyer:
         "_requests",
         "_sellers",
         "_timer",
+        "_up_at",
         "began_at",
         "ended_at",
         "fetch",
         "file",
+        "first_at",
         "rate",
         "region",
         "requests",
@@ -199,9 +202,13 @@ class SimBuyer:
         lines: Latency,
         config: FetchConfig,
         done: list[SimBuyer],
+        dial_round_trips: int = 0,
     ) -> None:
-        """`done`: where it puts itself at the end."""
+        """`done`: where it puts itself at the end. `dial_round_trips`: before the first request to a
+        seller."""
         self._done = done
+        self._dial_round_trips = dial_round_trips
+        self._up_at: dict[int, float] = {}  # when the connection to a seller is there
         self.file = file
         self._sellers = {seller.number: seller for seller in sellers}
         self.rate = rate
@@ -215,6 +222,7 @@ class SimBuyer:
         self.waiting_at: dict[int, deque[SentAsk]] = {}
         self.fetch: Fetch | None = None
         self.began_at = 0.0
+        self.first_at: float | None = None  # the first verified byte
         self.ended_at: float | None = None
         self.requests = 0
         self.wasted = 0  # blocks that came and were not wanted any more
@@ -231,13 +239,29 @@ class SimBuyer:
         return self.ended_at is not None and not self.why
 
     def begin(self) -> None:
-        """The fetch begins now."""
+        """The fetch begins now, with all sellers."""
+        fetch = self.open()
+        for number in self._sellers:
+            fetch.add_holder(FetchHolder(number), self._queue.now)
+        self.met_all()
+
+    def open(self) -> Fetch:
+        """The fetch begins now, with nobody to ask."""
         now = self.began_at = self._queue.now
         self.fetch = Fetch(Cid.from_bytes(self.file.root.raw), self._config, now)
-        for number in self._sellers:
-            self.fetch.add_holder(FetchHolder(number), now)
-        self.fetch.no_more_holders(now)
-        self._turn()
+        return self.fetch
+
+    def meet(self, holder: FetchHolder) -> None:
+        """One of the sellers was found; its key is its number."""
+        if self.fetch is not None:
+            self.fetch.add_holder(holder, self._queue.now)
+            self._turn()
+
+    def met_all(self) -> None:
+        """No more will be found."""
+        if self.fetch is not None:
+            self.fetch.no_more_holders(self._queue.now)
+            self._turn()
 
     def on_arriving(self, request: SentAsk) -> None:
         """A block is at the downlink."""
@@ -280,6 +304,8 @@ class SimBuyer:
                     request = self._requests.pop(action.request, None)
                     if request is not None:
                         request.is_dropped = True
+        if self.first_at is None and fetch.verified_bytes:
+            self.first_at = now
         for event in fetch.poll_events():
             if isinstance(event, FetchFailed):
                 self.why = str(event.fault)
@@ -296,7 +322,19 @@ class SimBuyer:
         self.requests += 1
         request = self._requests[ask.request] = SentAsk(self, ask)
         seller = self._sellers[ask.holder]
-        self._queue.after(self._lines.one_way(self.region, seller.region), seller.on_request, request)
+        self._queue.after(self._way_to(seller), seller.on_request, request)
+
+    def _way_to(self, seller: SimSeller) -> float:
+        """Seconds until a request is there, after the dial if there is one."""
+        way = self._lines.one_way(self.region, seller.region)
+        if not self._dial_round_trips or seller.has_left():
+            return way  # a dial to one that has left ends there, too
+        up_at = self._up_at.get(seller.number)
+        if up_at is None:
+            ends = (self.region, seller.region), (seller.region, self.region)
+            ways = [self._lines.one_way(*one) for one in ends * self._dial_round_trips]
+            up_at = self._up_at[seller.number] = self._queue.now + sum(ways)
+        return way + max(up_at - self._queue.now, 0.0)
 
 
 class FetchWorld:

@@ -15,6 +15,7 @@ from fastmarket.sim.floods import price_flood, store_flood
 from fastmarket.sim.measures import Figure, mean
 from fastmarket.sim.node import Nature, NodeState
 from fastmarket.sim.outcome import ScenarioOutcome
+from fastmarket.sim.stale_providers import stale_providers
 from fastmarket.sim.world import Plan, World, with_kad
 
 # Share of nodes that are dead, slow or clients in scenarios with such nodes.
@@ -191,6 +192,7 @@ SCENARIOS = {
     "partition": Scenario(partition, 200),
     "churn": Scenario(churn, 200),
     "fetching": Scenario(fetching, 1200),
+    "stale-providers": Scenario(stale_providers, 300),
 }
 
 
