@@ -66,6 +66,10 @@ class NoSuchGood(CallerFault):
     """This node sells nothing of that name, and has no such path."""
 
 
+class NoSuchTab(CallerFault):
+    """This node has no account with that peer."""
+
+
 class Forbidden(CallerFault):
     """The caller may not do that with what `field` names."""
 

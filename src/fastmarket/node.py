@@ -221,9 +221,9 @@ class Node(Live):
         fetching = self._fetching
         prober, fetcher = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
         memory = self.dht.host.memory.child(ScopeKind.GRPC, config.memory.grpc_bytes)
-        return MarketServer(
-            service, config.market, config.access, observer, around, shop, prober, fetcher, memory
-        )
+        ledger = None if self._payments is None else self._payments.ledger
+        served = shop, prober, fetcher, memory, ledger
+        return MarketServer(service, config.market, config.access, observer, around, *served)
 
     async def _serve_web(self, running: AsyncExitStack, metrics: NodeMetrics | None) -> None:
         config = self._config.web

@@ -23,6 +23,7 @@ from fastmarket.secret_files import OWNER_ALONE
 from fastmarket.settlement.interface import SettlementContext
 from fastmarket.settlement.loading import open_by_name, split_choice
 from fastmarket.settlement.settler import Settler
+from fastmarket.storage.tab_ledger import TabLedger
 from fastmarket.storage.tab_scan import newest_receipts
 from fastmarket.storage.tabs import BuyerTable, SellerTable, TabDatabase, TabJournal
 
@@ -36,6 +37,7 @@ class Payments:
     till: Till
     wallet: Wallet
     journal: TabJournal
+    ledger: TabLedger
     settler: Settler
 
 
@@ -57,10 +59,10 @@ async def payments(
             data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastmarket-")))
         database = await asyncio.to_thread(TabDatabase, data_dir)
         stack.callback(database.close)
-        journal = TabJournal(database)
+        clock = dht.host.clock
+        journal = TabJournal(database, clock.now)
         backings = Backings(config.settling, settlement.vouchers)
         tabs = SellerTabs(identity.peer_id, config, BuyerTable(database), os.urandom(32), backings)
-        clock = dht.host.clock
         settler = Settler(
             settlement,
             backings,
@@ -68,15 +70,18 @@ async def payments(
             config.settling,
             clock.now,
         )
-        wallet = Wallet(BuyerTabs(identity, config, SellerTable(database)), journal, clock)
+        bought = BuyerTabs(identity, config, SellerTable(database))
+        wallet = Wallet(bought, journal, clock)
+        ledger = TabLedger(database, journal, tabs, bought, clock.now)
         looking = Repeating("writing what is owed", lambda: LOOK_S, wallet.look, dht.host.faults)
         looking.start()
         settling = Repeating("settling", lambda: LOOK_S, settler.look, dht.host.faults)
         if settler.is_needed:
             settling.start()
         try:
-            yield Payments(Till(tabs), wallet, journal, settler)
+            yield Payments(Till(tabs), wallet, journal, ledger, settler)
         finally:
+            await ledger.close()
             await settling.stop()
             await looking.stop()
             try:

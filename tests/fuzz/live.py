@@ -15,7 +15,14 @@ from typing import Any, Final, TypeVar
 import grpc
 import grpc.aio
 
-from fastmarket.config import ContentConfig, HostConfig, MarketConfig, NodeConfig, WebConfig
+from fastmarket.config import (
+    ContentConfig,
+    HostConfig,
+    MarketConfig,
+    NodeConfig,
+    PaymentConfig,
+    WebConfig,
+)
 from fastmarket.formats.cid import Cid
 from fastmarket.formats.unixfs.importer import cid_of_bytes
 from fastmarket.market.grpc_errors import rich_of
@@ -84,6 +91,7 @@ class LiveNode:
             market=MarketConfig(port=0),
             web=WebConfig(port=0, metrics_port=0),
             content=ContentConfig(port=0, host="127.0.0.1", allow_paths=(str(self.goods),)),
+            payments=PaymentConfig(required=True),
         )
         self.node = Node(config, ED25519[0])
         self.errors = _Errors()

@@ -24,6 +24,11 @@ CHANGES = {
     "/fastmarket.v1.Market/Sell",
     "/fastmarket.v1.Market/Unsell",
     "/fastmarket.v1.Market/Fetch",
+    "/fastmarket.v1.Market/GetLedger",
+    "/fastmarket.v1.Market/ListTabs",
+    "/fastmarket.v1.Market/GetStatement",
+    "/fastmarket.v1.Market/ForgivePeer",
+    "/fastmarket.v1.Market/BlockPeer",
 }
 READS = {
     "/market.Market/CheckHolders",

@@ -99,6 +99,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         ONCE,
         "e2e/test_payments.py::test_sigkill_of_either_side_loses_no_receipt",
     ),
+    ("net/fetching/wallet.py", "Wallet.look", "add_done_callback"): (ONCE, ""),
     ("content/port/cashier.py", "Cashier.look", "add_done_callback"): (ONCE, ""),
     ("content/port/cashier.py", "Cashier._take", "add_done_callback"): (
         ONCE,
@@ -107,6 +108,10 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("storage/tabs.py", "TabJournal._begin", "add_done_callback"): (
         ONCE,
         "unit/storage/test_tabs.py::test_what_comes_during_a_write_is_written_together",
+    ),
+    ("storage/tab_ledger.py", "TabLedger._write", "add_done_callback"): (
+        ONCE,
+        "unit/storage/test_tab_ledger.py::test_what_could_not_be_written_comes_again",
     ),
     ("storage/tabs.py", "TabJournal.close", LOOP): (ONCE, ""),
     ("node_payments.py", "payments", "Repeating"): (REPEATS, ""),
@@ -228,6 +233,8 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("web/routing_api.py", "_left", LOOP): (CALLER, ""),
     ("web/routing_api.py", "_while_there", "ensure_future"): (CALLER, ""),
     ("market/client_goods.py", "GoodsCalls.list_goods", LOOP): (CALLER, ""),
+    ("market/client_accounting.py", "LedgerCalls.list_tabs", LOOP): (CALLER, ""),
+    ("market/client_accounting.py", "LedgerCalls.statement", LOOP): (CALLER, ""),
     ("web/gets.py", "Get.changes", LOOP): (CALLER, ""),
     ("web/gets.py", "Gets.plans", LOOP): (CALLER, ""),
     ("web/search.py", "_Running._on_offer", "create_task"): (CALLER, ""),

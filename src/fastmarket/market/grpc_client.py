@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 
+from fastmarket.market.client_accounting import LedgerCalls
 from fastmarket.market.client_calls import RpcMethod
 from fastmarket.market.client_fetching import FetchCalls
 from fastmarket.market.client_goods import GoodsCalls
@@ -67,7 +68,7 @@ _WATCH_HOLDERS = RpcMethod("/fastmarket.v1.Market/WatchHolders", v1.WatchHolders
 _REGISTER_FILE = RpcMethod("/fastmarket.v1.Market/RegisterFile", v1.RegisterFileResponse)
 
 
-class MarketClient(GoodsCalls, FetchCalls):
+class MarketClient(GoodsCalls, FetchCalls, LedgerCalls):
     """Calls the node at `target`, "host:port". Use it in one event loop, and close it.
 
     Every method raises `CallerFault` with the field named by the server, `Busy`, `QuorumFailed`,

@@ -17,6 +17,7 @@ from fastmarket.deferred_accept import defer_accept_at
 from fastmarket.libp2p.scopes import MemoryScope
 from fastmarket.market import access, replies
 from fastmarket.market.access import AccessScope
+from fastmarket.market.accounting import LedgerMethods
 from fastmarket.market.answer_cache import AnswerCache
 from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.crowds import Crowds
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from fastmarket.content.shop import Shop
     from fastmarket.net.fetching.fetcher import Fetcher
     from fastmarket.net.fetching.probing import Prober
+    from fastmarket.storage.tab_ledger import TabLedger
 
 MARKET = "market.Market"
 V1 = "fastmarket.v1.Market"
@@ -60,10 +62,11 @@ class MarketServer:
         prober: Prober | None = None,
         fetcher: Fetcher | None = None,
         memory: MemoryScope | None = None,
+        ledger: TabLedger | None = None,
     ) -> None:
         """`observer` is called after every call; `around` wraps each call, outermost. `shop`: what the node
         sells; `prober` asks holders whether they are there; `fetcher` fetches from them. `memory` counts what
-        callers make the node hold; None: it has no limit of its own."""
+        callers make the node hold; None: it has no limit of its own. `ledger`: of payments."""
         self._service = service
         self._config = config or MarketConfig()
         self._access = access_config or AccessConfig()
@@ -73,6 +76,7 @@ class MarketServer:
         self._prober = prober
         self._fetcher = fetcher
         self._memory = memory
+        self._ledger = ledger
         self._work = Work(self._config)
         self._ready = AnswerCache(service.now, self._config.max_ready_bytes)
         self._health: Health | None = None
@@ -105,6 +109,7 @@ class MarketServer:
         methods = V1Methods(self._service, config, work, self._prober).handlers()
         methods |= SellingMethods(self._shop, config).handlers(Calls(work, config))
         methods |= FetchingMethods(self._fetcher, config).handlers(Calls(work, config))
+        methods |= LedgerMethods(self._ledger, config).handlers(Calls(work, config))
         watched.add(V1, methods)
         describe(watched, (MARKET, V1, HEALTH))
         # Callers without a token may check the node's health, even while it is busy.

@@ -8,6 +8,7 @@ from fastmarket.config.payments import CreditPolicy
 from fastmarket.formats.identity import PeerId
 from fastmarket.native.sha256 import DIGEST_SIZE
 from fastmarket.payments.credit import grown, halved
+from fastmarket.payments.ledger import Debt
 from fastmarket.payments.receipt import Receipt, open_receipt
 from fastmarket.payments.rows import OwedRow, SellerRow
 from fastmarket.payments.session import TicketWindow
@@ -184,12 +185,14 @@ class Account:
         self.credit, self.grown_from = halved(self.credit, self.policy), 0
         self.active_at = now
 
-    def forgive(self, now: float) -> None:
-        """Owes nothing more, and gets at least what a stranger gets."""
+    def forgive(self, now: float) -> Debt:
+        """Owes nothing more, and gets at least what a stranger gets. Returns what it owed."""
+        debt = Debt.of((one.served + one.lost, one.price) for one in self.owed.values())
         self.owed.clear()
         self.unpaid = 0
         self.credit = max(self.credit, self.policy.stranger_bytes)
         self.active_at = now
+        return debt
 
     def begin_tab(self, tab: Tab) -> None:
         """The buyer goes on with another tab, whose receipts count from 0. What it owes, it still owes."""

@@ -73,6 +73,11 @@ class BuyerTabs:
         self._spent_day = -1
         self._spent = 0  # on that day, in receipts
 
+    @property
+    def budget_per_day(self) -> int | None:
+        """Whole units in a day of UTC; None: no bound."""
+        return self._config.budget_per_day
+
     # --- sessions
 
     def purse(self, seller: PeerId, salt: bytes) -> Purse:

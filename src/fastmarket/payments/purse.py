@@ -53,6 +53,8 @@ class Purse:
         "seller_key",
         "seq",
         "tab",
+        "total_amount",
+        "total_bytes",
         "unverified",
         "unverified_left",
     )
@@ -65,6 +67,7 @@ class Purse:
         self.receipt = b""
         self.is_accepted = True  # there is none that the seller lacks
         self.is_written = True
+        self.total_bytes = self.total_amount = 0  # on earlier tabs
         self.unverified = 0
         self.unverified_left = config.window_bytes
         """What may still be paid for without having been verified, in this run."""
@@ -189,6 +192,8 @@ class Purse:
         """Goes on with another tab, whose receipts count from 0. What the last receipt of the one before paid
         for, the seller may still count as unpaid: it is paid for as what came before a crash."""
         self.tab = Tab(self.tab.buyer, self.tab.seller, self.tab.currency, salt)
+        self.total_bytes += self.paid_bytes
+        self.total_amount += self.paid_amount
         self.seq = self.paid_bytes = self.paid_amount = 0
         self.receipt, self.is_accepted, self.is_written = b"", True, True
         self.secret, self.seller_key, self.opening, self.number = None, b"", b"", 0
@@ -207,5 +212,5 @@ class Purse:
 
 _KEPT = (
     *("opened", "seq", "paid_bytes", "paid_amount", "receipt", "is_accepted", "unverified", "credit"),
-    *("day", "day_amount"),
+    *("day", "day_amount", "total_bytes", "total_amount"),
 )

@@ -24,11 +24,12 @@ from fastmarket.payments.account import Account, receipt_bytes
 from fastmarket.payments.accounts import Accounts
 from fastmarket.payments.backing import Backings, newest
 from fastmarket.payments.credit import StrangerCredit, credit_block
+from fastmarket.payments.ledger import Debt
 from fastmarket.payments.reasons import Reason
 from fastmarket.payments.receipt import Receipt, ReceiptFault, open_receipt
 from fastmarket.payments.rows import SellerRow, SellerRows
 from fastmarket.payments.session import Ticket, TicketWindow, open_opening, shared_secret
-from fastmarket.payments.tab import PricedOffer, Tab
+from fastmarket.payments.tab import SALT_BYTES, PricedOffer, Tab
 
 _WRITE_S = 1.0  # for a receipt that is being written, before what it pays for counts as lost
 
@@ -195,21 +196,22 @@ class SellerTabs:
 
     # --- for people
 
-    def forgive(self, buyer: PeerId, now: float) -> bool:
-        """What a buyer owes is owed no more; False: it is not known. Raises NodeFault."""
+    def forgive(self, buyer: PeerId, now: float) -> Debt | None:
+        """What a buyer owes is owed no more; returns what it was, None: it is not known. Raises NodeFault."""
         account = self._known(buyer, now)
-        if account is not None:
-            account.forgive(now)
-            self._accounts.change(account)
-        return account is not None
+        if account is None:
+            return None
+        self._accounts.change(account)
+        return account.forgive(now)
 
-    def block(self, buyer: PeerId, *, blocked: bool, now: float) -> bool:
-        """Nothing more is sold to a buyer, or again; False: it is not known. Raises NodeFault."""
+    def block(self, buyer: PeerId, *, blocked: bool, now: float) -> None:
+        """Nothing more is sold to a peer, whether or not it has bought; or again. Raises NodeFault."""
         account = self._known(buyer, now)
-        if account is not None:
-            account.is_blocked = blocked
-            self._accounts.change(account)
-        return account is not None
+        if account is None:
+            account = Account(Tab(buyer, self.seller, self.currency, bytes(SALT_BYTES)), self._policy, now)
+            self._accounts.keep(account)
+        account.is_blocked = blocked
+        self._accounts.change(account)
 
     def find(self, buyer: PeerId) -> Account | None:
         """A buyer in memory; None: it is not there."""

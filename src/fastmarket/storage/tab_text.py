@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import astuple, fields
+from dataclasses import MISSING, astuple, fields
 from typing import Any, TypeVar
 
 from fastmarket.payments.rows import BuyerRow, DueRow, OwedRow, SellerRow
@@ -22,10 +22,11 @@ def text_of(row: SellerRow | BuyerRow) -> str:
 
 
 def row_of(kind: type[Row], text: str) -> Row:
-    """The row in it. Raises DamagedTab."""
+    """The row in it; fields with a default may be missing, as of earlier versions. Raises DamagedTab."""
     try:
         told = json.loads(text)
-        return kind(**{field.name: _READERS[str(field.type)](told[field.name]) for field in fields(kind)})
+        given = [field for field in fields(kind) if field.name in told or field.default is MISSING]
+        return kind(**{field.name: _READERS[str(field.type)](told[field.name]) for field in given})
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedTab(f"{type(error).__name__}: {error}") from None
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from fastmarket.errors import NodeFault, StorageFault
+from fastmarket.payments.ledger import EARLIER, month_of
 from fastmarket.payments.rows import BuyerRow, SellerRow
 from fastmarket.sqlite_format import SqliteFormat, pragma
-from fastmarket.storage.tab_text import DamagedTab, row_of, text_of
+from fastmarket.storage.tab_text import DamagedTab, row_of
+from fastmarket.storage.tab_writing import fill_in, fold_months, put_rows
 
 FILE = "payments.db"
 APPLICATION_ID = 0x666D7062  # "fmpb", in the file's header
@@ -41,13 +43,36 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX sellers_by_day ON sellers (day);
     """,
+    # What is told of tabs, beside the rows that are kept of them; NULL: not yet filled in from the row.
+    """
+    ALTER TABLE buyers ADD COLUMN paid_bytes INTEGER;
+    ALTER TABLE buyers ADD COLUMN paid_amount INTEGER;
+    ALTER TABLE buyers ADD COLUMN unpaid_bytes INTEGER;
+    ALTER TABLE buyers ADD COLUMN unpaid_amount INTEGER;
+    ALTER TABLE buyers ADD COLUMN lost_bytes INTEGER;
+    ALTER TABLE buyers ADD COLUMN lost_amount INTEGER;
+    ALTER TABLE buyers ADD COLUMN defaults INTEGER;
+    ALTER TABLE buyers ADD COLUMN blocked INTEGER;
+    ALTER TABLE sellers ADD COLUMN paid_bytes INTEGER;
+    ALTER TABLE sellers ADD COLUMN paid_amount INTEGER;
+    ALTER TABLE sellers ADD COLUMN unpaid_bytes INTEGER;
+    ALTER TABLE sellers ADD COLUMN unpaid_amount INTEGER;
+    CREATE TABLE months (
+        side INTEGER NOT NULL,
+        month INTEGER NOT NULL,
+        peer BLOB NOT NULL,
+        currency TEXT NOT NULL,
+        receipts INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        amount INTEGER NOT NULL,
+        PRIMARY KEY (side, month, peer, currency)
+    ) WITHOUT ROWID;
+    """,
 )
 FORMAT = SqliteFormat(APPLICATION_ID, "has no tabs of fastmarket", MIGRATIONS)
 BUSY_TIMEOUT_S = 10.0  # another program, which has no business here, holds the file
 MAX_FILE_BYTES = 256 << 20  # beyond it, buyers that are not known get no account: some 400,000 tabs
 MAX_LOG_BYTES = 16 << 20  # to which the write-ahead log is cut after it was longer
-_PUT_BUYER = "INSERT OR REPLACE INTO buyers VALUES (?, ?, ?)"
-_PUT_SELLER = "INSERT OR REPLACE INTO sellers VALUES (?, ?, ?, ?, ?)"
 
 AnyRow = SellerRow | BuyerRow
 Kind = TypeVar("Kind", SellerRow, BuyerRow)
@@ -59,6 +84,7 @@ class TabDatabase:
     def __init__(self, directory: Path) -> None:
         """Opens or creates it. NodeFault names a file that is damaged or from a newer version."""
         self.path = directory / FILE
+        self._folded = EARLIER  # the month in which old ones were last made one
         with self._faults("open"):
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -73,24 +99,15 @@ class TabDatabase:
             self._writer.close()
             raise
 
-    def write(self, rows: Sequence[AnyRow]) -> None:
-        """All of them, or none: on disk when it returns. In one thread at a time. Raises StorageFault."""
-        buyers = [(one.buyer, one.currency, text_of(one)) for one in rows if isinstance(one, SellerRow)]
-        sellers = [
-            (one.seller, one.currency, one.day, one.day_amount, text_of(one))
-            for one in rows
-            if isinstance(one, BuyerRow)
-        ]
-        with self._faults("write"):
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                self._writer.executemany(_PUT_BUYER, buyers)
-                self._writer.executemany(_PUT_SELLER, sellers)
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
+    def write(self, rows: Sequence[AnyRow], now: float) -> None:
+        """All of them, or none: on disk when it returns; what they add counts for the month of `now`, in Unix
+        seconds. In one thread at a time. Raises StorageFault."""
+        month = month_of(now)
+        with self._faults("write"), self._changing() as connection:
+            put_rows(connection, rows, month)
+            if month != self._folded:
+                fold_months(connection)
+        self._folded = month
 
     def find_buyer(self, buyer: bytes, currency: str) -> SellerRow | None:
         """What a seller knows of a buyer. Raises NodeFault."""
@@ -157,6 +174,23 @@ class TabDatabase:
         self._writer.execute("PRAGMA synchronous=FULL")
         self._writer.execute(f"PRAGMA journal_size_limit={MAX_LOG_BYTES}")
         FORMAT.migrate(self._writer)
+        try:
+            with self._changing() as connection:
+                fill_in(connection)
+        except DamagedTab as error:
+            raise self._damaged(f"a row that no fastmarket wrote: {error}") from None
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction: all or nothing."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._writer
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
 
     def _damaged(self, why: str) -> NodeFault:
         return NodeFault(
@@ -208,8 +242,10 @@ class SellerTable:
 class TabJournal:
     """Group commit: what comes while a write is in progress is written together with the next."""
 
-    def __init__(self, database: TabDatabase) -> None:
+    def __init__(self, database: TabDatabase, now: Callable[[], float]) -> None:
+        """`now`: Unix seconds."""
         self._database = database
+        self._now = now
         self._thread = ThreadPoolExecutor(1, "fastmarket-tabs")
         self._waiting: list[tuple[Sequence[AnyRow], asyncio.Future[None]]] = []
         self._writing: asyncio.Future[None] | None = None
@@ -235,7 +271,7 @@ class TabJournal:
         batch, self._waiting = self._waiting, []
         rows = [row for some, _ in batch for row in some]
         loop = asyncio.get_running_loop()
-        self._writing = loop.run_in_executor(self._thread, self._database.write, rows)
+        self._writing = loop.run_in_executor(self._thread, self._database.write, rows, self._now())
         self._writing.add_done_callback(lambda writing: self._on_written(writing, batch))
 
     def _on_written(

@@ -14,6 +14,7 @@ from fastmarket.errors import (
     Forbidden,
     NetworkFault,
     NoSuchGood,
+    NoSuchTab,
     NotFound,
     PeerFault,
     StorageFault,
@@ -24,6 +25,7 @@ from fastmarket.errors import (
 _STATUSES: tuple[tuple[type[FastmarketError], int], ...] = (
     (Busy, 429),
     (NoSuchGood, 404),
+    (NoSuchTab, 404),
     (Forbidden, 403),
     (Unmet, 409),
     (CallerFault, 422),

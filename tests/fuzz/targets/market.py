@@ -14,6 +14,7 @@ from tests.fuzz import live
 from tests.fuzz.target import Shape, Target
 
 CONTENT = str(new_cidv0(b"content"))
+PEER = "12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5"
 _FILE = v1.RegisterFileRequest(
     content=CONTENT,
     user_id=b"i",
@@ -67,6 +68,17 @@ REQUESTS: dict[str, tuple[Message, ...]] = {
         v1.FetchRequest(content=CONTENT + "/a/b", max_price=1, max_cost=2, first=-3, last=9, plan_only=True),
         v1.FetchRequest(content=CONTENT, output="/nowhere/x", output_proof=b"fastmarket-part:" + bytes(16)),
     ),
+    "GetLedger": (v1.GetLedgerRequest(),),
+    "ListTabs": (
+        v1.ListTabsRequest(side=v1.TAB_SIDE_SOLD, owing=True, page_size=2),
+        v1.ListTabsRequest(page_token="1.-1.00ab.unit"),
+    ),
+    "GetStatement": (
+        v1.GetStatementRequest(month="2026-11", page_size=2),
+        v1.GetStatementRequest(month="all", page_token="0.202611.00ab.unit"),
+    ),
+    "ForgivePeer": (v1.ForgivePeerRequest(peer_id=PEER),),
+    "BlockPeer": (v1.BlockPeerRequest(peer_id=PEER, blocked=True), v1.BlockPeerRequest(peer_id=PEER)),
 }
 _STREAMS = frozenset({"FindHoldersBatch", "RegisterFiles"})
 

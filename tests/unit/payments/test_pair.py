@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastmarket.config.payments import CreditPolicy, PaymentConfig
 from fastmarket.formats.price import cost_of
+from fastmarket.payments.ledger import Debt
 from fastmarket.payments.reasons import Reason
 from fastmarket.payments.receipt import open_receipt
 from tests.virtual.payments import BLOCK_BYTES, CONTENT, START, Purchase, VirtualBuyer, VirtualSeller
@@ -139,14 +140,14 @@ def test_who_never_pays_gets_six_mebibytes_and_then_nothing() -> None:
 
 def test_forgiven_and_blocked() -> None:
     buyer, seller = VirtualBuyer(), VirtualSeller()
-    assert not seller.tabs.forgive(buyer.peer_id, START)
+    assert seller.tabs.forgive(buyer.peer_id, START) is None
     offer = buyer.tabs.offer(CONTENT, seller.peer_id, 3)
     buyer.fetch_block(seller, 0, offer, START, Purchase())
-    seller.tabs.forgive(buyer.peer_id, START)
+    assert seller.tabs.forgive(buyer.peer_id, START) == Debt(BLOCK_BYTES, 1)
     assert seller.tabs.unpaid_bytes == 0
-    assert seller.tabs.block(buyer.peer_id, blocked=True, now=START)
+    seller.tabs.block(buyer.peer_id, blocked=True, now=START)
     assert buyer.fetch(seller, 1, START).why == "peer"
-    assert seller.tabs.block(buyer.peer_id, blocked=False, now=START)
+    seller.tabs.block(buyer.peer_id, blocked=False, now=START)
     assert buyer.fetch(seller, 1, START).why == ""
 
 

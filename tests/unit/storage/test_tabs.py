@@ -60,6 +60,7 @@ SELLER = BuyerRow(
     day=20_000,
     day_amount=3,
 )
+NOW = 1_800_000_000.0  # 2027-01-15
 Run = Callable[..., object]
 
 
@@ -87,8 +88,10 @@ def test_a_changed_row_is_a_row_or_damaged(row: SellerRow | BuyerRow, at: int, b
 
 def test_rows_are_there_after_a_restart(tmp_path: Path) -> None:
     database = TabDatabase(tmp_path)
-    database.write([BUYER, SELLER, replace(BUYER, currency="shells"), replace(SELLER, seller=b"cyd", day=2)])
-    database.write([replace(BUYER, seq=2)])
+    database.write(
+        [BUYER, SELLER, replace(BUYER, currency="shells"), replace(SELLER, seller=b"cyd", day=2)], NOW
+    )
+    database.write([replace(BUYER, seq=2)], NOW)
     database.close()
     database = TabDatabase(tmp_path)
     buyers, sellers = BuyerTable(database), SellerTable(database)
@@ -105,7 +108,7 @@ def test_rows_are_there_after_a_restart(tmp_path: Path) -> None:
 def test_what_comes_during_a_write_is_written_together(tmp_path: Path) -> None:
     async def main() -> None:
         database = TabDatabase(tmp_path)
-        journal = TabJournal(database)
+        journal = TabJournal(database, lambda: NOW)
         rows = [replace(BUYER, buyer=number.to_bytes(2, "big")) for number in range(500)]
         await asyncio.gather(*(journal.put([row]) for row in rows))
         assert journal.commits == 2
@@ -125,7 +128,7 @@ def test_what_comes_during_a_write_is_written_together(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
     async def main() -> None:
         database = TabDatabase(tmp_path)
-        journal = TabJournal(database)
+        journal = TabJournal(database, lambda: NOW)
         await journal.put([BUYER])
         pages = database._writer.execute("PRAGMA page_count").fetchone()[0]
         database._writer.execute(f"PRAGMA max_page_count={pages}")
@@ -145,7 +148,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
 
 def test_damage_is_named(tmp_path: Path) -> None:
     database = TabDatabase(tmp_path)
-    database.write([BUYER])
+    database.write([BUYER], NOW)
     database._writer.execute("UPDATE buyers SET row = '{}'")
     with pytest.raises(NodeFault, match=r"payments\.db: a row that no fastmarket wrote"):
         database.find_buyer(b"ann", "unit")
@@ -172,7 +175,7 @@ from fastmarket.storage.tabs import TabDatabase, TabJournal
 from tests.unit.storage.test_tabs import BUYER
 
 async def main():
-    journal = TabJournal(TabDatabase(Path(sys.argv[1])))
+    journal = TabJournal(TabDatabase(Path(sys.argv[1])), lambda: 1.8e9)
     for seq in range(1, 1_000_000):
         await journal.put([replace(BUYER, seq=seq)])
         print(seq, flush=True)
@@ -207,7 +210,7 @@ def test_a_file_of_some_size_takes_no_further_parties(
     monkeypatch.setattr(tabs, "MAX_FILE_BYTES", 256 * 1024)
     table, number = BuyerTable(database), 0
     while table.takes_new():
-        database.write([replace(BUYER, buyer=b"%d" % one) for one in range(number, number + 50)])
+        database.write([replace(BUYER, buyer=b"%d" % one) for one in range(number, number + 50)], NOW)
         number += 50
         assert number <= 5000
     assert number > 50

@@ -40,6 +40,12 @@ class GoodState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GOOD_STATE_SELLING: _ClassVar[GoodState]
     GOOD_STATE_CHANGED: _ClassVar[GoodState]
     GOOD_STATE_GONE: _ClassVar[GoodState]
+
+class TabSide(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TAB_SIDE_UNSPECIFIED: _ClassVar[TabSide]
+    TAB_SIDE_SOLD: _ClassVar[TabSide]
+    TAB_SIDE_BOUGHT: _ClassVar[TabSide]
 NAMED_BY_UNSPECIFIED: NamedBy
 CID: NamedBy
 SHA256: NamedBy
@@ -59,6 +65,9 @@ GOOD_STATE_IMPORTING: GoodState
 GOOD_STATE_SELLING: GoodState
 GOOD_STATE_CHANGED: GoodState
 GOOD_STATE_GONE: GoodState
+TAB_SIDE_UNSPECIFIED: TabSide
+TAB_SIDE_SOLD: TabSide
+TAB_SIDE_BOUGHT: TabSide
 
 class GetNodeRequest(_message.Message):
     __slots__ = ()
@@ -605,3 +614,175 @@ class FetchSummary(_message.Message):
     took_s: float
     holders: _containers.RepeatedCompositeFieldContainer[FetchHolder]
     def __init__(self, cid: _Optional[str] = ..., bytes: _Optional[int] = ..., fetched: _Optional[int] = ..., cost: _Optional[int] = ..., took_s: _Optional[float] = ..., holders: _Optional[_Iterable[_Union[FetchHolder, _Mapping]]] = ...) -> None: ...
+
+class Debt(_message.Message):
+    __slots__ = ("bytes", "amount")
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    bytes: int
+    amount: int
+    def __init__(self, bytes: _Optional[int] = ..., amount: _Optional[int] = ...) -> None: ...
+
+class GetLedgerRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Ledger(_message.Message):
+    __slots__ = ("sums", "months", "currency", "month", "budget_per_day", "spent_today")
+    SUMS_FIELD_NUMBER: _ClassVar[int]
+    MONTHS_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
+    MONTH_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_PER_DAY_FIELD_NUMBER: _ClassVar[int]
+    SPENT_TODAY_FIELD_NUMBER: _ClassVar[int]
+    sums: _containers.RepeatedCompositeFieldContainer[TabSums]
+    months: _containers.RepeatedCompositeFieldContainer[MonthSums]
+    currency: str
+    month: str
+    budget_per_day: int
+    spent_today: int
+    def __init__(self, sums: _Optional[_Iterable[_Union[TabSums, _Mapping]]] = ..., months: _Optional[_Iterable[_Union[MonthSums, _Mapping]]] = ..., currency: _Optional[str] = ..., month: _Optional[str] = ..., budget_per_day: _Optional[int] = ..., spent_today: _Optional[int] = ...) -> None: ...
+
+class TabSums(_message.Message):
+    __slots__ = ("side", "currency", "tabs", "signed", "unpaid", "lost", "defaults", "blocked")
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
+    TABS_FIELD_NUMBER: _ClassVar[int]
+    SIGNED_FIELD_NUMBER: _ClassVar[int]
+    UNPAID_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    DEFAULTS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKED_FIELD_NUMBER: _ClassVar[int]
+    side: TabSide
+    currency: str
+    tabs: int
+    signed: Debt
+    unpaid: Debt
+    lost: Debt
+    defaults: int
+    blocked: int
+    def __init__(self, side: _Optional[_Union[TabSide, str]] = ..., currency: _Optional[str] = ..., tabs: _Optional[int] = ..., signed: _Optional[_Union[Debt, _Mapping]] = ..., unpaid: _Optional[_Union[Debt, _Mapping]] = ..., lost: _Optional[_Union[Debt, _Mapping]] = ..., defaults: _Optional[int] = ..., blocked: _Optional[int] = ...) -> None: ...
+
+class MonthSums(_message.Message):
+    __slots__ = ("side", "month", "currency", "peers", "receipts", "bytes", "amount")
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    MONTH_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    side: TabSide
+    month: str
+    currency: str
+    peers: int
+    receipts: int
+    bytes: int
+    amount: int
+    def __init__(self, side: _Optional[_Union[TabSide, str]] = ..., month: _Optional[str] = ..., currency: _Optional[str] = ..., peers: _Optional[int] = ..., receipts: _Optional[int] = ..., bytes: _Optional[int] = ..., amount: _Optional[int] = ...) -> None: ...
+
+class ListTabsRequest(_message.Message):
+    __slots__ = ("side", "owing", "page_size", "page_token")
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    OWING_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    side: TabSide
+    owing: bool
+    page_size: int
+    page_token: str
+    def __init__(self, side: _Optional[_Union[TabSide, str]] = ..., owing: bool = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListTabsResponse(_message.Message):
+    __slots__ = ("tabs", "next_page_token")
+    TABS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    tabs: _containers.RepeatedCompositeFieldContainer[TabEntry]
+    next_page_token: str
+    def __init__(self, tabs: _Optional[_Iterable[_Union[TabEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class TabEntry(_message.Message):
+    __slots__ = ("side", "peer_id", "currency", "signed", "unpaid", "lost", "credit", "defaults", "blocked", "proof", "unverified_bytes")
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    PEER_ID_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
+    SIGNED_FIELD_NUMBER: _ClassVar[int]
+    UNPAID_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    CREDIT_FIELD_NUMBER: _ClassVar[int]
+    DEFAULTS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKED_FIELD_NUMBER: _ClassVar[int]
+    PROOF_FIELD_NUMBER: _ClassVar[int]
+    UNVERIFIED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    side: TabSide
+    peer_id: str
+    currency: str
+    signed: Debt
+    unpaid: Debt
+    lost: Debt
+    credit: int
+    defaults: int
+    blocked: bool
+    proof: bool
+    unverified_bytes: int
+    def __init__(self, side: _Optional[_Union[TabSide, str]] = ..., peer_id: _Optional[str] = ..., currency: _Optional[str] = ..., signed: _Optional[_Union[Debt, _Mapping]] = ..., unpaid: _Optional[_Union[Debt, _Mapping]] = ..., lost: _Optional[_Union[Debt, _Mapping]] = ..., credit: _Optional[int] = ..., defaults: _Optional[int] = ..., blocked: bool = ..., proof: bool = ..., unverified_bytes: _Optional[int] = ...) -> None: ...
+
+class GetStatementRequest(_message.Message):
+    __slots__ = ("month", "page_size", "page_token")
+    MONTH_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    month: str
+    page_size: int
+    page_token: str
+    def __init__(self, month: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class GetStatementResponse(_message.Message):
+    __slots__ = ("rows", "next_page_token")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[StatementRow]
+    next_page_token: str
+    def __init__(self, rows: _Optional[_Iterable[_Union[StatementRow, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class StatementRow(_message.Message):
+    __slots__ = ("side", "month", "peer_id", "currency", "receipts", "bytes", "amount")
+    SIDE_FIELD_NUMBER: _ClassVar[int]
+    MONTH_FIELD_NUMBER: _ClassVar[int]
+    PEER_ID_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    AMOUNT_FIELD_NUMBER: _ClassVar[int]
+    side: TabSide
+    month: str
+    peer_id: str
+    currency: str
+    receipts: int
+    bytes: int
+    amount: int
+    def __init__(self, side: _Optional[_Union[TabSide, str]] = ..., month: _Optional[str] = ..., peer_id: _Optional[str] = ..., currency: _Optional[str] = ..., receipts: _Optional[int] = ..., bytes: _Optional[int] = ..., amount: _Optional[int] = ...) -> None: ...
+
+class ForgivePeerRequest(_message.Message):
+    __slots__ = ("peer_id",)
+    PEER_ID_FIELD_NUMBER: _ClassVar[int]
+    peer_id: str
+    def __init__(self, peer_id: _Optional[str] = ...) -> None: ...
+
+class ForgivePeerResponse(_message.Message):
+    __slots__ = ("forgiven",)
+    FORGIVEN_FIELD_NUMBER: _ClassVar[int]
+    forgiven: Debt
+    def __init__(self, forgiven: _Optional[_Union[Debt, _Mapping]] = ...) -> None: ...
+
+class BlockPeerRequest(_message.Message):
+    __slots__ = ("peer_id", "blocked")
+    PEER_ID_FIELD_NUMBER: _ClassVar[int]
+    BLOCKED_FIELD_NUMBER: _ClassVar[int]
+    peer_id: str
+    blocked: bool
+    def __init__(self, peer_id: _Optional[str] = ..., blocked: bool = ...) -> None: ...
+
+class BlockPeerResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

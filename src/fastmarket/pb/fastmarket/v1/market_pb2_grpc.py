@@ -114,6 +114,31 @@ class MarketStub(object):
                 request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchRequest.SerializeToString,
                 response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchResponse.FromString,
                 _registered_method=True)
+        self.GetLedger = channel.unary_unary(
+                '/fastmarket.v1.Market/GetLedger',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetLedgerRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.Ledger.FromString,
+                _registered_method=True)
+        self.ListTabs = channel.unary_unary(
+                '/fastmarket.v1.Market/ListTabs',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListTabsRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListTabsResponse.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/fastmarket.v1.Market/GetStatement',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetStatementResponse.FromString,
+                _registered_method=True)
+        self.ForgivePeer = channel.unary_unary(
+                '/fastmarket.v1.Market/ForgivePeer',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ForgivePeerRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ForgivePeerResponse.FromString,
+                _registered_method=True)
+        self.BlockPeer = channel.unary_unary(
+                '/fastmarket.v1.Market/BlockPeer',
+                request_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.BlockPeerRequest.SerializeToString,
+                response_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.BlockPeerResponse.FromString,
+                _registered_method=True)
 
 
 class MarketServicer(object):
@@ -251,6 +276,44 @@ class MarketServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLedger(self, request, context):
+        """Payments. What this node earned and spent, and with whom, is told and changed for those that may write, as
+        in `ListGoods`; PERMISSION_DENIED: others. FAILED_PRECONDITION: the node takes no payments.
+
+        Returns sums over all tabs, and of the last twelve months.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTabs(self, request, context):
+        """Lists tabs, those with buyers first, ordered by peer, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Returns receipts by month and peer, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgivePeer(self, request, context):
+        """Writes off what a buyer owes: bytes that no receipt is for. NOT_FOUND: nothing was sold to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BlockPeer(self, request, context):
+        """Sells nothing more to a peer for money, or again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MarketServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -333,6 +396,31 @@ def add_MarketServicer_to_server(servicer, server):
                     servicer.Fetch,
                     request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchRequest.FromString,
                     response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchResponse.SerializeToString,
+            ),
+            'GetLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLedger,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetLedgerRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.Ledger.SerializeToString,
+            ),
+            'ListTabs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTabs,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListTabsRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListTabsResponse.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetStatementRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'ForgivePeer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgivePeer,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ForgivePeerRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ForgivePeerResponse.SerializeToString,
+            ),
+            'BlockPeer': grpc.unary_unary_rpc_method_handler(
+                    servicer.BlockPeer,
+                    request_deserializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.BlockPeerRequest.FromString,
+                    response_serializer=fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.BlockPeerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -767,6 +855,141 @@ class Market(object):
             '/fastmarket.v1.Market/Fetch',
             fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchRequest.SerializeToString,
             fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.FetchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/GetLedger',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetLedgerRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.Ledger.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTabs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/ListTabs',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListTabsRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ListTabsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/GetStatement',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetStatementRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgivePeer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/ForgivePeer',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ForgivePeerRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.ForgivePeerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BlockPeer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fastmarket.v1.Market/BlockPeer',
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.BlockPeerRequest.SerializeToString,
+            fastmarket_dot_pb_dot_fastmarket_dot_v1_dot_market__pb2.BlockPeerResponse.FromString,
             options,
             channel_credentials,
             insecure,
