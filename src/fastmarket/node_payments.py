@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fastmarket.config import PaymentConfig
 from fastmarket.formats.identity import Identity
+from fastmarket.net.clock import Clock
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.fetching.wallet import Wallet
 from fastmarket.payments.backing import Backings
@@ -20,7 +21,7 @@ from fastmarket.payments.seller import SellerTabs
 from fastmarket.payments.till import Till
 from fastmarket.repeating import Repeating
 from fastmarket.secret_files import OWNER_ALONE
-from fastmarket.settlement.interface import SettlementContext
+from fastmarket.settlement.interface import SettlementContext, SettlementPlugin
 from fastmarket.settlement.loading import open_by_name, split_choice
 from fastmarket.settlement.settler import Settler
 from fastmarket.storage.tab_ledger import TabLedger
@@ -63,13 +64,7 @@ async def payments(
         journal = TabJournal(database, clock.now)
         backings = Backings(config.settling, settlement.vouchers)
         tabs = SellerTabs(identity.peer_id, config, BuyerTable(database), os.urandom(32), backings)
-        settler = Settler(
-            settlement,
-            backings,
-            lambda since: newest_receipts(database.path, since),
-            config.settling,
-            clock.now,
-        )
+        settler = _settler(settlement, backings, database.path, config, clock)
         bought = BuyerTabs(identity, config, SellerTable(database))
         wallet = Wallet(bought, journal, clock)
         ledger = TabLedger(database, journal, tabs, bought, clock.now)
@@ -88,3 +83,11 @@ async def payments(
                 await wallet.close()
             finally:
                 await journal.close()
+
+
+def _settler(
+    settlement: SettlementPlugin, backings: Backings, path: Path, config: PaymentConfig, clock: Clock
+) -> Settler:
+    return Settler(
+        settlement, backings, lambda since: newest_receipts(path, since), config.settling, clock.now
+    )

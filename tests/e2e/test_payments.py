@@ -66,6 +66,52 @@ def test_a_priced_file_is_paid_for_with_receipts(
     assert open_receipt(at_seller.receipt).sums == (SIZE, 16)
 
 
+def id_of(node: ServerProcess) -> str:
+    return node.address.rpartition("/")[2]
+
+
+def test_both_sides_see_a_purchase_in_their_ledgers(
+    run_client: Run, servers: Servers, movie: Path, tmp_path: Path
+) -> None:
+    homes = {name: ("--payments", "--data-dir", str(tmp_path / name)) for name in ("seller", "buyer")}
+    seller = servers.start("--content-port", "0", *homes["seller"])
+    buyer = servers.start(*homes["buyer"], join=seller)
+    cid = sold(run_client, seller, movie, 3)
+    assert run_client("-p", buyer.port, "get", cid, "-o", "got.mkv", "-y").status == 0
+    earned = run_client("-p", seller.port, "earnings", "--json").json
+    spent = run_client("-p", buyer.port, "spending", "--json").json
+    for told in (earned, spent):
+        (total,), (month,) = told["totals"], told["months"]
+        assert total["signed"] == {"bytes": SIZE, "amount": 16}
+        assert (total["unpaid"]["bytes"], total["lost"]["bytes"], total["defaults"]) == (0, 0, 0)
+        assert (month["month"], month["bytes"], month["amount"]) == (told["month"], SIZE, 16)
+    assert (spent["spent_today"], spent["budget_per_day"]) == (16, None)
+    lines = [run_client("-p", node.port, "statement", "--csv").out.splitlines() for node in (seller, buyer)]
+    names = "month,side,peer_id,currency,receipts,bytes,amount"
+    receipts = earned["months"][0]["receipts"]
+    assert lines == [
+        [names, f"{earned['month']},sold,{id_of(buyer)},unit,{receipts},{SIZE},16"],
+        [names, f"{earned['month']},bought,{id_of(seller)},unit,{receipts},{SIZE},16"],
+    ]
+    (row,) = run_client("-p", seller.port, "statement", "all", "--json").json["rows"]
+    assert (row["side"], row["peer_id"], row["amount"]) == ("sold", id_of(buyer), 16)
+    (tab,) = run_client("-p", seller.port, "owed", "--json").json["tabs"]
+    assert (tab["peer_id"], tab["signed"]["amount"], tab["blocked"]) == (id_of(buyer), 16, False)
+    assert run_client("-p", seller.port, "owed", "--unpaid").out == "Nothing is owed\n"
+    assert run_client("-p", buyer.port, "earnings").out == "Nothing is sold for money yet\n"
+    assert run_client("-p", seller.port, "statement", "2026-13").status == 2
+
+    assert run_client("-p", seller.port, "block", id_of(buyer)).status == 0
+    Path(tmp_path / "got.mkv").unlink()
+    refused = run_client("-p", buyer.port, "get", cid, "-o", "got.mkv", "-y")
+    assert refused.status == 3
+    assert run_client("-p", seller.port, "unblock", id_of(buyer)).status == 0
+    forgiven = run_client("-p", seller.port, "forgive", id_of(buyer))
+    assert forgiven.out == f"forgave {id_of(buyer)} 0 B that cost 0\n"
+    assert run_client("-p", buyer.port, "get", cid, "-o", "got.mkv", "-y").status == 0
+    assert run_client("-p", seller.port, "earnings").out.split("\t")[1:3] == ["32", "unit"]
+
+
 def status_of(url: str, agent: str, method: str = "GET") -> int:
     request = urllib.request.Request(url, headers={"User-Agent": agent}, method=method)
     try:

@@ -94,7 +94,6 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "net/fetching/test_fetcher.py::test_a_bug_of_ours_ends_that_fetch_alone",
     ),
     ("net/fetching/running.py", "RunningFetch.reports", LOOP): (CALLER, ""),
-    ("net/fetching/wallet.py", "Wallet.look", "add_done_callback"): (ONCE, ""),
     ("net/fetching/wallet.py", "Wallet.write", "add_done_callback"): (
         ONCE,
         "e2e/test_payments.py::test_sigkill_of_either_side_loses_no_receipt",

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastmarket._version import __version__
-from fastmarket.cli import actions, content, entry, profile
+from fastmarket.cli import actions, content, entry
+from fastmarket.cli.account_commands import ACCOUNT_COMMANDS
 from fastmarket.cli.cid_options import chosen, cid_options
+from fastmarket.cli.client_options import Command, given, json_option, profile_options, with_desk
 from fastmarket.cli.completion import FileOrText, completion_command
 from fastmarket.cli.context import Context
-from fastmarket.cli.link import MarketLink
-from fastmarket.cli.render import Screen
 from fastmarket.errors import FastmarketError
 
 if TYPE_CHECKING:
-    from fastmarket.market.client_values import ClientTls
+    pass
 
 PROG = "fastmarket-client"
 
@@ -45,48 +45,6 @@ Options may be given before or after the command, or as environment variables:
 Exit status: 0 success, 1 operation failed, 2 bad usage; get has others, too.
 """
 
-# Long name, short name, metavar, help. Values are texts here; profile.py reads them.
-OPTIONS = (
-    ("port", "p", "PORT", f"gRPC port of the node.  [default: {profile.Profile().port}]"),
-    ("host", "", "ADDRESS", "Address of the node.  [default: 127.0.0.1]"),
-    ("username", "u", "NAME", "Your name in offers.  [default: your login name]"),
-    ("price", "", "N", "Price per MB; required to register and to sell."),
-    ("id", "i", "ID", "Your id in offers.  [default: the peer id of your key]"),
-    ("client-ip", "", "ADDRESS", "Address at which buyers reach you.  [default: 127.0.0.1]"),
-    ("client-port", "", "PORT", "Port at which buyers reach you.  [default: 8081]"),
-    ("data-dir", "", "DIR", "Directory of your key and the history.  [default: the user's data directory]"),
-    ("tls-ca", "", "FILE", "Use TLS and trust certificates signed by this CA (PEM)."),
-    ("tls-cert", "", "FILE", "Client certificate, if the node requires one (PEM)."),
-    ("tls-key", "", "FILE", "Private key of --tls-cert (PEM)."),
-    ("token-file", "", "FILE", "File of mode 0600 with your token for the node."),
-    (
-        "secrets-mode",
-        "",
-        "MODE",
-        "Widest file mode accepted for secrets; wider than 0600 warns.  [default: 0600]",
-    ),
-)
-
-Command = Callable[..., Any]
-
-
-def _profile_options(command: Command) -> Command:
-    for name, short, metavar, text in reversed(OPTIONS):
-        words = [*([f"-{short}"] if short else []), f"--{name}", f"given_{name}".replace("-", "_")]
-        kind = FileOrText() if metavar in ("FILE", "DIR") else None
-        command = click.option(*words, metavar=metavar, type=kind, help=text)(command)
-    return command
-
-
-def _given(options: dict[str, Any]) -> dict[str, str]:
-    return {
-        name.removeprefix("given_").replace("_", "-"): value
-        for name, value in options.items()
-        if name.startswith("given_") and value is not None
-    }
-
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 _content = click.argument("content", metavar="FILE|CID|HASH", type=FileOrText())
 
 
@@ -96,7 +54,7 @@ _content = click.argument("content", metavar="FILE|CID|HASH", type=FileOrText())
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@_profile_options
+@profile_options
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def client(context: click.Context, /, **options: Any) -> None:
@@ -104,33 +62,17 @@ def client(context: click.Context, /, **options: Any) -> None:
 
     Without a command, start a REPL.
     """
-    context.obj = _given(options)
+    context.obj = given(options)
     if context.invoked_subcommand is None:
         from fastmarket.cli.repl import converse
 
-        _with_desk(context, options, converse)
-
-
-def _with_desk(context: click.Context, options: dict[str, Any], act: Callable[[Context], None]) -> None:
-    """Run `act` with the options given before and after the command; the latter win."""
-    told = profile.resolve({**context.obj, **_given(options)}, os.environ)
-    with MarketLink(told.target, _tls(told), told.token()) as link:
-        act(Context(link, told, Screen(), bool(options.get("as_json"))))
-
-
-def _tls(told: profile.Profile) -> ClientTls | None:
-    if told.tls_ca is None and told.tls_cert is None and told.tls_key is None:
-        return None
-    from fastmarket.market.client_values import ClientTls
-
-    told.check_key()
-    return ClientTls(told.tls_ca, told.tls_cert, told.tls_key)
+        with_desk(context, options, converse)
 
 
 @client.command()
 @_content
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.option("-r", "--recursive", is_flag=True, help="Offer every file under a directory.")
 @click.option("--again", is_flag=True, help="With --recursive, register unchanged files again, too.")
 @click.option("--keep", is_flag=True, help="Do not withdraw offers of changed or deleted files.")
@@ -147,15 +89,15 @@ def register(context: click.Context, /, content: str, **options: Any) -> None:
     if options["recursive"]:
         from fastmarket.cli import tree
 
-        _with_desk(context, options, lambda desk: tree.register(desk, content, again=again, keep=keep))
+        with_desk(context, options, lambda desk: tree.register(desk, content, again=again, keep=keep))
     else:
-        _with_desk(context, options, lambda desk: actions.register(desk, content, keep=keep))
+        with_desk(context, options, lambda desk: actions.register(desk, content, keep=keep))
 
 
 @client.command()
 @_content
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.option("-r", "--recursive", is_flag=True, help="Withdraw everything registered from a directory.")
 @click.pass_context
 def unregister(context: click.Context, /, content: str, **options: Any) -> None:
@@ -169,15 +111,15 @@ def unregister(context: click.Context, /, content: str, **options: Any) -> None:
         from fastmarket.cli import tree, withdrawing
 
         root = tree.root_of(content)
-        _with_desk(context, options, lambda desk: withdrawing.unregister(desk, root))
+        with_desk(context, options, lambda desk: withdrawing.unregister(desk, root))
     else:
-        _with_desk(context, options, lambda desk: actions.unregister(desk, content))
+        with_desk(context, options, lambda desk: actions.unregister(desk, content))
 
 
 @client.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=FileOrText())
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.option("--each-file", is_flag=True, help="Sell the files below a directory one by one.")
 @click.option("--watch", is_flag=True, help="Follow changes below the paths while they are sold.")
 @click.option("--profile", default="", metavar="NAME", help="Profile of the CIDs.  [default: unixfs-v0-2015]")
@@ -197,19 +139,19 @@ def sell(context: click.Context, /, paths: tuple[str, ...], **options: Any) -> N
 
     names = ("each_file", "watch", "profile", "chunker", "max_links", "raw_leaves", "cid_version")
     chosen = selling.SaleOptions(**{name: options[name] for name in names})
-    _with_desk(context, options, lambda desk: selling.sell(desk, paths, chosen))
+    with_desk(context, options, lambda desk: selling.sell(desk, paths, chosen))
 
 
 @client.command()
 @click.argument("content", metavar="CID|PATH", type=FileOrText())
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.pass_context
 def unsell(context: click.Context, /, content: str, **options: Any) -> None:
     """Stop selling a content, and withdraw its offer; the files stay as they are."""
     from fastmarket.cli import selling
 
-    _with_desk(context, options, lambda desk: selling.unsell(desk, content))
+    with_desk(context, options, lambda desk: selling.unsell(desk, content))
 
 
 _address = click.argument("content", metavar="CID[/PATH]")
@@ -231,8 +173,8 @@ def _get_options(command: Command) -> Command:
 
 @client.command()
 @_address
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.option(
     "-o", "--output", default="", metavar="PATH", type=FileOrText(), help="File or directory; - for stdout."
 )
@@ -260,7 +202,7 @@ def get(context: click.Context, /, content: str, **options: Any) -> None:
 
 @client.command()
 @_address
-@_profile_options
+@profile_options
 @_get_options
 @click.pass_context
 def cat(context: click.Context, /, content: str, **options: Any) -> None:
@@ -275,39 +217,39 @@ def cat(context: click.Context, /, content: str, **options: Any) -> None:
 
 
 def _fetching(context: click.Context, options: dict[str, Any], act: Callable[[Context], None]) -> None:
-    """As `_with_desk`, with the exit statuses of `get`."""
+    """As `with_desk`, with the exit statuses of `get`."""
     from fastmarket.cli import getting
 
     try:
-        _with_desk(context, options, act)
+        with_desk(context, options, act)
     except FastmarketError as fault:
         context.exit(entry.complain(PROG, entry.told(fault), getting.status_of(fault)))
 
 
 @client.command()
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.pass_context
 def goods(context: click.Context, /, **options: Any) -> None:
     """List what the node sells."""
     from fastmarket.cli import selling
 
-    _with_desk(context, options, selling.goods)
+    with_desk(context, options, selling.goods)
 
 
 @client.command()
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.pass_context
 def offers(context: click.Context, /, **options: Any) -> None:
     """List the offers of the node."""
-    _with_desk(context, options, actions.offers)
+    with_desk(context, options, actions.offers)
 
 
 @client.command()
 @_content
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.option(
     "--live", is_flag=True, help="Ask each holder whether it is there, and show how fast it answers."
 )
@@ -315,35 +257,35 @@ def offers(context: click.Context, /, **options: Any) -> None:
 def check(context: click.Context, /, content: str, **options: Any) -> None:
     """List all holders of content, cheapest first."""
     live = options["live"]
-    _with_desk(context, options, lambda desk: actions.check(desk, content, live=live))
+    with_desk(context, options, lambda desk: actions.check(desk, content, live=live))
 
 
 @client.command()
 @_content
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.pass_context
 def closest(context: click.Context, /, content: str, **options: Any) -> None:
     """List the nodes closest to content in the key space."""
-    _with_desk(context, options, lambda desk: actions.closest(desk, content))
+    with_desk(context, options, lambda desk: actions.closest(desk, content))
 
 
 @client.command()
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.pass_context
 def peers(context: click.Context, /, **options: Any) -> None:
     """List the peers in the node's routing table."""
-    _with_desk(context, options, actions.peers)
+    with_desk(context, options, actions.peers)
 
 
 @client.command("id")
-@_profile_options
-@_json
+@profile_options
+@json_option
 @click.pass_context
 def show_id(context: click.Context, /, **options: Any) -> None:
     """Show the node's identity and yours."""
-    _with_desk(context, options, actions.identities)
+    with_desk(context, options, actions.identities)
 
 
 @client.command()
@@ -355,6 +297,8 @@ def cid(file: str, hidden: bool, **options: Any) -> None:
     print(content.cid_line(file, chosen(**options), hidden=hidden))
 
 
+for command in ACCOUNT_COMMANDS:
+    client.add_command(command)
 client.add_command(completion_command(PROG))
 
 

@@ -10,17 +10,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One command: its argument names (all required) and its help."""
+    """One command: its argument names, all required but the last one if `optional`, and its help."""
 
     name: str
     arguments: tuple[str, ...]
     help: str
     takes_file: bool = False
+    optional: bool = False
 
     @property
     def usage(self) -> str:
-        """For example `register <file>`."""
-        return " ".join((self.name, *(f"<{argument}>" for argument in self.arguments)))
+        """For example `register <file>`, `statement [<month>]`."""
+        words = [f"<{argument}>" for argument in self.arguments]
+        if self.optional:
+            words[-1] = f"[{words[-1]}]"
+        return " ".join((self.name, *words))
+
+    def takes(self, count: int) -> bool:
+        """Whether so many arguments may be given."""
+        return len(self.arguments) - self.optional <= count <= len(self.arguments)
 
 
 WORDS: tuple[Word, ...] = (
@@ -32,6 +40,13 @@ WORDS: tuple[Word, ...] = (
     Word("goods", (), "list what this node sells"),
     Word("get", ("cid",), "fetch a file from its holders, as CID or CID/PATH"),
     Word("cat", ("cid",), "fetch a file and print it"),
+    Word("earnings", (), "what buyers signed for, by month"),
+    Word("spending", (), "what this node signed for, by month"),
+    Word("statement", ("month",), "receipts of a month by peer, as 2026-11 or all", optional=True),
+    Word("owed", (), "list who owes what, and who did not pay"),
+    Word("forgive", ("peer",), "write off what a buyer owes"),
+    Word("block", ("peer",), "sell nothing more to a peer for money"),
+    Word("unblock", ("peer",), "sell to a peer again"),
     Word("offers", (), "list the offers of this node"),
     Word("check", ("file",), "list the holders of a file, CID or hash, cheapest first", takes_file=True),
     Word("cid", ("file",), "print the CID of a file or directory, or explain a CID", takes_file=True),
@@ -53,7 +68,7 @@ class CommandError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A parsed line: `arguments` has as many items as the command takes."""
+    """A parsed line: the command takes so many `arguments`."""
 
     word: Word
     arguments: tuple[str, ...]
@@ -75,7 +90,7 @@ def parse(text: str) -> Line | None:
         hint = "here without fastmarket-client" if parts[0] == "fastmarket-client" else "enter: help"
         raise CommandError(f"Error parsing command: Command {parts[0]} not found ({hint})")
     arguments = tuple(parts[1:])
-    if len(arguments) != len(word.arguments) or not all(arguments):
+    if not word.takes(len(arguments)) or not all(arguments):
         hint = _option_hint(arguments) or f"usage: {word.usage}"
         raise CommandError(f"Error parsing command: Missing or invalid arg for command {word.name} ({hint})")
     return Line(word, arguments)

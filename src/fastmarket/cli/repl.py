@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastmarket.cli import actions, getting, profile, selling
+from fastmarket.cli import accounting, actions, getting, profile, selling
 from fastmarket.cli.commands import SETTABLE, CommandError, Line, completions, help_text, parse
 from fastmarket.cli.context import Context
 from fastmarket.cli.entry import one_line
@@ -98,6 +98,13 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "goods": lambda repl: selling.goods(repl.desk),
     "get": lambda repl, argument: getting.get(repl.desk, argument),
     "cat": lambda repl, argument: getting.cat(repl.desk, argument),
+    "earnings": lambda repl: accounting.earnings(repl.desk),
+    "spending": lambda repl: accounting.spending(repl.desk),
+    "statement": lambda repl, *month: accounting.statement(repl.desk, *month),
+    "owed": lambda repl: accounting.owed(repl.desk),
+    "forgive": lambda repl, peer: accounting.forgive(repl.desk, peer),
+    "block": lambda repl, peer: accounting.block(repl.desk, peer),
+    "unblock": lambda repl, peer: accounting.block(repl.desk, peer, blocked=False),
     "offers": lambda repl: actions.offers(repl.desk),
     "check": lambda repl, argument: actions.check(repl.desk, argument),
     "cid": lambda repl, argument: actions.cid(repl.desk, argument),

@@ -63,9 +63,10 @@ class BuyerRow:
 
     `receipt`: the newest one that was signed, an envelope, b"" before the first, with its `seq`, `paid_bytes`
     and `paid_amount`; `is_accepted`: whether the seller said that it has it. `opened`: the number of the last
-    session. `unverified`: bytes paid for without having been verified. `total_bytes`,
-    `total_amount`: signed for on earlier tabs. `due`: bytes verified, and not yet in a receipt. `is_open`: not closed in order: bytes may have come that are not in `due`. `credit`: as the
-    seller told it. `day`: of UTC since 1970, on which `day_amount` was spent on it.
+    session. `unverified`: bytes paid for without having been verified. `due`: bytes verified, and not yet in
+    a receipt. `is_open`: not closed in order: bytes may have come that are not in `due`. `credit`: as the
+    seller told it. `day`: of UTC since 1970, on which `day_amount` was spent on it. `total_bytes`,
+    `total_amount`: signed for on earlier tabs.
     """
 
     seller: bytes

@@ -336,7 +336,7 @@ def test_receipts_are_read_beside_the_node(tmp_path: Path) -> None:
         rows.append(row)
     rows.append(replace(rows[0], buyer=b"\0", receipt=b"damaged"))
     rows.append(replace(rows[0], buyer=b"\1", receipt=b""))
-    database.write(rows)
+    database.write(rows, 0.0)
     found = list(newest_receipts(database.path, 0))
     assert len(found) == PAGE_ROWS + 8
     assert {one.voucher for one in found} == {b"voucher"}

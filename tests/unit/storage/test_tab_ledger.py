@@ -35,7 +35,14 @@ from fastmarket.storage.tab_text import text_of
 from fastmarket.storage.tab_writing import KEPT_MONTHS
 from fastmarket.storage.tabs import FILE, FORMAT, MIGRATIONS, BuyerTable, SellerTable, TabDatabase, TabJournal
 from tests.unit.storage.test_tabs import BUYER, SELLER
-from tests.virtual.payments import BLOCK_BYTES, START, BuyerDisk, SellerDisk, VirtualBuyer, VirtualSeller
+from tests.virtual.payments import (
+    BLOCK_BYTES,
+    START,
+    BuyerDisk,
+    SellerDisk,
+    VirtualBuyer,
+    VirtualSeller,
+)
 
 DAY_S = 86_400.0
 ALL_MONTHS = (EARLIER, 999_912)
