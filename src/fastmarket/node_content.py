@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastmarket.config import NodeConfig
@@ -22,6 +22,7 @@ from fastmarket.faults import Faults
 from fastmarket.libp2p.scopes import ScopeKind
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.node_payments import LOOK_S, Payments
+from fastmarket.offers.model.metadata import Way
 from fastmarket.repeating import Repeating
 
 
@@ -80,7 +81,9 @@ async def selling(
         bound = await port.start()
 
         def place() -> ContentPlace:
-            return content_place(content, bound, dht.announced_addrs)
+            found = content_place(content, bound, dht.announced_addrs)
+            # Who takes payments takes them for blocks over Bitswap, too.
+            return found if payments is None else replace(found, ways=found.ways | Way.BITSWAP)
 
         keeper = GoodsKeeper(catalogue, content, moved)
         shop = Shop(

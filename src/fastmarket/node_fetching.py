@@ -10,21 +10,28 @@ from pathlib import Path
 
 from fastmarket.config import NodeConfig
 from fastmarket.content.free import FreeGoods
+from fastmarket.content.place import FileBlock
+from fastmarket.content.prices import GoodPrices
 from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.libp2p.scopes import ScopeKind
 from fastmarket.net.bitswap.exchange import BitswapExchange, NoBlocks
 from fastmarket.net.bitswap.holder import BitswapHolder
+from fastmarket.net.bitswap.paid_holder import PaidBitswapHolder
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.fetching.fetcher import Fetcher
 from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.probing import Prober
 from fastmarket.net.fetching.sources import HolderReach, OfferFinder, OfferSource, ProviderHolders
+from fastmarket.net.fetching.wallet import Payer
 from fastmarket.net.resolver import Resolver
+from fastmarket.net.tab_calls import TabCall
+from fastmarket.net.tab_streams import TabStreams
 from fastmarket.node_content import Selling
 from fastmarket.node_payments import Payments
+from fastmarket.payments.peer_sales import PeerSales
 from fastmarket.storage.holders import HolderFile, HolderSaver
 
 FIND_PEER_S = 10.0  # for the lookup of a holder that told no address
@@ -59,7 +66,8 @@ async def fetching(
         bitswap = BitswapExchange(host, config.bitswap, NoBlocks(), _never, find_peer)
     else:
         free = FreeGoods(selling.catalogue)
-        bitswap = BitswapExchange(host, config.bitswap, selling.catalogue, free.is_free, find_peer)
+        priced = None if payments is None else _sales(dht, selling, payments)
+        bitswap = BitswapExchange(host, config.bitswap, selling.catalogue, free.is_free, find_peer, priced)
         bitswap.start()
     limit = config.bitswap.max_all_outstanding_bytes + config.bitswap.max_all_partial_bytes
     host.memory.child(ScopeKind.BITSWAP, limit).watch(lambda: bitswap.held_bytes)
@@ -69,7 +77,8 @@ async def fetching(
         host.identifier.addresses.may_dial,
     )
     wallet = None if payments is None else payments.wallet
-    reach = HolderReach(dialer, config.holders, host.clock, partial(_over_bitswap, bitswap), wallet)
+    over_bitswap = partial(_over_bitswap, bitswap, dht, config.holders.pay_timeout_s)
+    reach = HolderReach(dialer, config.holders, host.clock, over_bitswap, wallet)
     sources = (OfferSource(offers, reach, host.clock), ProviderHolders(dht, reach))
     file = None if data_dir is None else HolderFile(data_dir)
     history = HolderHistory(config.fetching) if file is None else file.read(config.fetching)
@@ -94,6 +103,29 @@ def _never(multihash: bytes) -> bool:
     return False
 
 
-def _over_bitswap(bitswap: BitswapExchange, peer: PeerInfo, answers: BlockAnswers) -> BlockHolder:
+def _over_bitswap(
+    bitswap: BitswapExchange,
+    dht: DhtNode,
+    pay_timeout_s: float,
+    peer: PeerInfo,
+    answers: BlockAnswers,
+    payer: Payer | None,
+) -> BlockHolder:
     bitswap.start()
-    return BitswapHolder(bitswap, peer, answers)
+    if payer is None:
+        return BitswapHolder(bitswap, peer, answers)
+    call = TabCall(dht.host, peer, partial(_find_peer, dht))
+    return PaidBitswapHolder(bitswap, peer, answers, payer, call, pay_timeout_s, dht.host.faults)
+
+
+def _sales(dht: DhtNode, selling: Selling, payments: Payments) -> PeerSales:
+    """Takes payments for what has a price from now on."""
+    catalogue = selling.catalogue
+
+    def file_bytes(block: bytes) -> int:
+        place = catalogue.find(block)
+        return place.length if isinstance(place, FileBlock) else 0
+
+    sales = PeerSales(payments.till, GoodPrices(catalogue), file_bytes)
+    TabStreams(dht.host, sales, payments.journal, dht.host.clock.now).start()
+    return sales

@@ -186,6 +186,11 @@ REACHED: Final[dict[str, tuple[str, ...]]] = {
         "kad.records.signed_values.read_value",
     ),
     "store-rows": ("fleet.offers.FleetOffers.read",),
+    "tab-frames": (
+        "payments.frames.read_asked",
+        "payments.frames.read_told",
+    ),
+    "cashier": ("content.port.cashier.Cashier.check",),
     "tab-opening": ("payments.session.open_opening",),
     "till": (
         "payments.seller.SellerTabs.check_receipt",
@@ -229,8 +234,8 @@ REASONS: Final[dict[str, str]] = {
     "kad.engine.Engine.handle_request": "drivers call `NodeCore.responders` in its place: kad-request",
     "libp2p.identify.IdentifyResponder.on_data": "takes nothing of what comes",
     "net.bitswap.exchange.NoBlocks.read": "has nothing",
-    "content.port.cashier.Cashier.check": "a digest of ours, and the header of the target `till`",
-    "content.port.cashier.Cashier.check_whole": "the same",
+    "content.port.cashier.Cashier.check_whole": "a digest of ours",
+    "payments.backing.VoucherScheme.check": ABSTRACT,
     "payments.buyer.BuyerTabs.open_session": "a key that the target `payment-header` reads; a secret of ours",
     "formats.identity.Identity.from_seed": "our own bytes",
     "hashed_parts.named_faults": "our own files",

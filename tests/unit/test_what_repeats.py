@@ -99,6 +99,16 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "e2e/test_payments.py::test_sigkill_of_either_side_loses_no_receipt",
     ),
     ("net/fetching/wallet.py", "Wallet.look", "add_done_callback"): (ONCE, ""),
+    ("net/bitswap/paid_holder.py", "PaidBitswapHolder._advance", "ensure_future"): (
+        ONCE,
+        "net/test_paid_bitswap.py::test_a_holder_that_takes_no_payments_fails_its_requests",
+    ),
+    ("net/tab_calls.py", "TabCall._ask", LOOP): (CALLER, ""),
+    ("net/tab_streams.py", "TabStreams._serve", LOOP): (
+        "the stream's, whose end it is",
+        "net/test_paid_bitswap.py::test_what_makes_no_sense_ends_the_stream_alone",
+    ),
+    ("net/tab_streams.py", "TabStreams._write", "ensure_future"): (CALLER, ""),
     ("content/port/cashier.py", "Cashier.look", "add_done_callback"): (ONCE, ""),
     ("content/port/cashier.py", "Cashier._take", "add_done_callback"): (
         ONCE,

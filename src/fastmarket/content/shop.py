@@ -313,7 +313,7 @@ def _progress(event: ImportProgress) -> SaleProgress:
 
 def _terms(good: Good, place: ContentPlace) -> OfferTerms:
     assert good.cid is not None, "a good that is sold has a name"
-    # Bitswap has no way to pay.
+    # What costs nothing; the place says so if it takes payments over Bitswap.
     ways = place.ways | (Way.BITSWAP if good.price_per_mb == 0 else 0)
     metadata = FileMetadata(
         place.ip, place.port, good.price_per_mb, good.size, _file_name(good.name), ways, place.url

@@ -27,7 +27,7 @@ _SUFFIXES = {"http": "/http", "https": "/tls/http"}
 def transfers_of(offers: Iterable[Offer]) -> tuple[str, ...]:
     """How the contents of one holder's offers can be fetched.
 
-    Bitswap only where the price is 0: it has no way to pay."""
+    Bitswap only where the price is 0: who asks for it there has no way to pay."""
     names = [OFFER_TRANSFER]
     for offer in offers:
         if gateway_addr(offer) is not None:

@@ -140,6 +140,10 @@ class SellerTabs:
         self._serve(account, offer, count, now)
         return None
 
+    def would_admit(self, account: Account, offer: PricedOffer, count: int, now: float) -> bool:
+        """Whether `admit` would say None."""
+        return self._why_not(account, offer, count, now) is None
+
     def on_unsent(self, account: Account, offer: PricedOffer, count: int, now: float) -> None:
         """So many of the bytes admitted were not sent."""
         if count:

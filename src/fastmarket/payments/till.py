@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastmarket.errors import PeerFault
+from fastmarket.formats.identity import PeerId
 from fastmarket.payments.account import Account
 from fastmarket.payments.reasons import Reason
 from fastmarket.payments.seller import CheckedReceipt, SellerTabs
@@ -73,11 +74,30 @@ class Till:
         if ticket.content != wanted.content or ticket.price != wanted.price:
             tabs.refused[Reason.PRICE] += 1
             return NotAdmitted(Reason.PRICE, account)
-        offer = tabs.offer(wanted.content, wanted.price)
+        offer = self._offer(wanted)
         reason = tabs.admit(account, offer, wanted.file_bytes, now)
         if reason is not None:
             return NotAdmitted(reason, account)
         return Admitted(account, offer, wanted.file_bytes)
+
+    # --- to who is known by its connection, and agreed to the price
+
+    def may_serve(self, buyer: PeerId, wanted: Wanted, now: float) -> bool:
+        """Whether it would be served now."""
+        tabs, account = self.tabs, self.tabs.find(buyer)
+        return account is not None and tabs.would_admit(account, self._offer(wanted), wanted.file_bytes, now)
+
+    def serve(self, buyer: PeerId, wanted: Wanted, now: float) -> bool:
+        """Whether it is; then it counts as served."""
+        account = self.tabs.find(buyer)
+        if account is None:
+            return False
+        if not wanted.file_bytes:
+            return not account.is_blocked
+        return self.tabs.admit(account, self._offer(wanted), wanted.file_bytes, now) is None
+
+    def _offer(self, wanted: Wanted) -> PricedOffer:
+        return self.tabs.offer(wanted.content, wanted.price)
 
     def on_unsent(self, admitted: Admitted, count: int, now: float) -> None:
         """So many of its file bytes were not sent."""

@@ -9,6 +9,7 @@ from fastmarket.config import PaymentConfig
 from fastmarket.content.port.cashier import Cashier
 from fastmarket.errors import StorageFault
 from fastmarket.formats.cid import Cid
+from fastmarket.formats.identity import PeerId
 from fastmarket.payments.account import Account
 from fastmarket.payments.buyer import BuyerTabs
 from fastmarket.payments.reasons import Reason
@@ -54,21 +55,23 @@ class _Writer:
 class SmallTill:
     """Sells leaves as parts of `CONTENT`; what else the shop has is free unless it is `priced`."""
 
-    def __init__(self, config: PaymentConfig | None = None) -> None:
+    def __init__(self, config: PaymentConfig | None = None, seller: PeerId | None = None) -> None:
         self.config = config or PaymentConfig()
         self.disk = HeldDisk()
         self.priced: set[bytes] = set()
         self.price = PRICE
         self.now = START
-        self.tabs = SellerTabs(identity(1).peer_id, self.config, self.disk, bytes(range(32)))
-        self.cashier = Cashier(Till(self.tabs), self, _Writer(self.disk), lambda: self.now)
+        self.tabs = SellerTabs(seller or identity(1).peer_id, self.config, self.disk, bytes(range(32)))
+        self.till = Till(self.tabs)
+        self.writer = _Writer(self.disk)
+        self.cashier = Cashier(self.till, self, self.writer, lambda: self.now)
 
     def sell(self, leaves: Sequence[Cid]) -> None:
         self.priced.update(cid.multihash for cid in leaves)
 
     def find(self, block: bytes, content: bytes | None) -> tuple[bytes, int] | None:
-        """Prices of the cashier."""
-        return (CONTENT, self.price) if block in self.priced else None
+        """See `content.prices.GoodPrices`."""
+        return (CONTENT, self.price) if block in self.priced or block == CONTENT else None
 
     def account(self, customer: Customer) -> Account:
         account = self.tabs.find(customer.tabs.purse(self.tabs.seller, bytes(16)).tab.buyer)

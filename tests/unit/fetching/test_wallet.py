@@ -16,12 +16,12 @@ from fastmarket.exchange.fetching.events import Ask
 from fastmarket.exchange.fetching.holder import AskFailure
 from fastmarket.formats.cid import sha256_multihash
 from fastmarket.net.clock import Clock
-from fastmarket.net.fetching.wallet import MAX_REFUSALS, RefusedAsk, SendTurn, Wallet
+from fastmarket.net.fetching.wallet import MAX_REFUSALS, LastTurn, RefusedAsk, SendTurn, Wallet
 from fastmarket.payments.buyer import MAX_NEW_TABS, BuyerTabs
 from fastmarket.payments.reasons import Reason
 from fastmarket.payments.receipt import open_receipt
 from fastmarket.payments.rows import BuyerRow
-from fastmarket.payments.x402 import PaymentTerms, TabState, encode_terms
+from fastmarket.payments.x402 import PaymentTerms, TabState, encode_payment, encode_terms
 from tests.conftest import Run
 from tests.virtual.payments import BLOCK_BYTES, CONTENT, BuyerDisk, VirtualSeller, identity
 
@@ -118,9 +118,10 @@ class Buyer:
 
     async def finish(self) -> None:
         """The last payment."""
-        while (payment := self.payer.last_payment(self.wake)) is not None:
-            if payment:
-                told, required = self.seller.request(payment, CONTENT, 0, self.clock.now())
+        while (payment := self.payer.last_payment(self.wake)) is not LastTurn.PAID:
+            if payment is not LastTurn.WAIT:
+                text = encode_payment(payment)
+                told, required = self.seller.request(text, CONTENT, 0, self.clock.now())
                 if not self.payer.on_last_answer(told or required, is_refused=not told):
                     return
             await asyncio.sleep(0)
@@ -163,7 +164,7 @@ def test_no_receipt_is_sent_before_it_is_on_disk(run: Run[Any]) -> None:
         assert await buyer.fetch(6) is None  # within the credit
         assert buyer.purse.seq == 1
         assert row(buyer).seq == 0
-        assert buyer.payer.last_payment(buyer.wake) == ""
+        assert buyer.payer.last_payment(buyer.wake) is LastTurn.WAIT
         buyer.writer.is_held = False
         buyer.writer.let_go()
         await asyncio.sleep(0)
@@ -231,7 +232,7 @@ def test_a_receipt_that_expired_before_it_was_taken_is_signed_again(run: Run[Any
     async def play(buyer: Buyer) -> None:
         assert await buyer.fetch(3) is None
         first = buyer.payer.last_payment(buyer.wake)
-        assert first == ""
+        assert first is LastTurn.WAIT
         await asyncio.sleep(0)
         sums = open_receipt(buyer.purse.receipt).sums
         buyer.ahead_s = AFTER_IT_EXPIRED_S

@@ -28,9 +28,10 @@ class Stock(Protocol):
 
 
 class ReadBlock(NamedTuple):
-    """Read the block, then call `handle_block`."""
+    """Read the block for that peer, then call `handle_block`."""
 
     read: int
+    peer: PeerId
     multihash: bytes
 
 
@@ -245,7 +246,7 @@ class BitswapServer:
             self._numbers += 1
             asker.under_way.add(want.cid)
             self._reads[self._numbers] = asker, want, cost
-            self._actions.append(ReadBlock(self._numbers, want.multihash))
+            self._actions.append(ReadBlock(self._numbers, asker.peer, want.multihash))
             return
         asker.cost += cost
         if size is None:

@@ -61,25 +61,53 @@ class NoBlocks:
         return None
 
 
-class _FreeStock:
-    """What the server may give away. A bug in what it asks costs one block."""
+class PricedBlocks(Protocol):
+    """What is sold to peers that pay; see `payments.peer_sales.PeerSales`."""
 
-    def __init__(self, blocks: FreeBlocks, is_free: Callable[[bytes], bool], faults: Faults) -> None:
+    def may_have(self, peer: PeerId, block: bytes, now: float) -> bool:
+        """Whether it would be served to that peer now."""
+
+    def charge(self, peer: PeerId, block: bytes, now: float) -> bool:
+        """Whether it is; then it counts as sent."""
+
+
+class _Stock:
+    """What the server may give away, or sell. A bug in what it asks costs one block."""
+
+    def __init__(
+        self,
+        blocks: FreeBlocks,
+        is_free: Callable[[bytes], bool],
+        priced: PricedBlocks | None,
+        now: Callable[[], float],
+        faults: Faults,
+    ) -> None:
         self._blocks = blocks
         self._is_free = is_free
+        self._priced = priced
+        self._now = now
         self._faults = faults
 
     def size_for(self, peer: PeerId, multihash: bytes) -> int | None:
         try:
             found = self._blocks.find(multihash)
-            return found.size if found is not None and self._is_free(multihash) else None
+            if found is None:
+                return None
+            may_have = self._is_free(multihash) or (
+                self._priced is not None and self._priced.may_have(peer, multihash, self._now())
+            )
+            return found.size if may_have else None
         except Exception as error:  # noqa: BLE001 - see the class
             self._faults.tell("finding a block", error)
             return None
 
-    def read(self, multihash: bytes) -> bytes | None:
+    def read_for(self, peer: PeerId, multihash: bytes) -> bytes | None:
+        """The block; None: it is not here any more, or has to be paid for first."""
         try:
-            return self._blocks.read(multihash)
+            block = self._blocks.read(multihash)
+            if block is None or self._priced is None or self._is_free(multihash):
+                return block
+            return block if self._priced.charge(peer, multihash, self._now()) else None
         except Exception as error:  # noqa: BLE001 - see the class
             self._faults.tell("reading a block", error)
             return None
@@ -87,7 +115,7 @@ class _FreeStock:
 
 class BitswapExchange:
     """`blocks` are served where `is_free(multihash)`; `start` begins to. A peer of unknown address that is
-    asked is looked for by `find_peer`."""
+    asked is looked for by `find_peer`. `priced`: sells the others; None: they are not served."""
 
     def __init__(
         self,
@@ -96,11 +124,12 @@ class BitswapExchange:
         blocks: FreeBlocks,
         is_free: Callable[[bytes], bool],
         find_peer: FindPeer | None = None,
+        priced: PricedBlocks | None = None,
     ) -> None:
         self._host = host
         self._find_peer = find_peer
         self._config = config
-        self._stock = _FreeStock(blocks, is_free, host.faults)
+        self._stock = _Stock(blocks, is_free, priced, host.clock.now, host.faults)
         self.server = BitswapServer(config, self._stock)
         self.client = BitswapClient(config)
         self._inbound = Inbound(config, self._on_message)
@@ -220,7 +249,8 @@ class BitswapExchange:
         if not self._reads:
             return
         read = self._reads.popleft()
-        self.server.handle_block(read.read, self._stock.read(read.multihash), self._host.clock.now())
+        block = self._stock.read_for(read.peer, read.multihash)
+        self.server.handle_block(read.read, block, self._host.clock.now())
         if self._reads:
             self._host.run_queue.run_later(self._read_next)
         self._pump.wake()

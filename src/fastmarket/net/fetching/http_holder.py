@@ -19,7 +19,8 @@ from fastmarket.net.fetching.http_connection import HttpConnection
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.http_response import HttpResponse, TooLong
 from fastmarket.net.fetching.http_target import HttpTarget
-from fastmarket.net.fetching.wallet import Payer, SendTurn
+from fastmarket.net.fetching.wallet import LastTurn, Payer, SendTurn
+from fastmarket.payments.x402 import encode_payment
 
 MAX_LAST_PAYMENTS = 128
 """Rounds at the end of a fetch: one to write and one to send a receipt, for each offer with unpaid bytes."""
@@ -106,12 +107,13 @@ class HttpHolder:
                 for _ in range(MAX_LAST_PAYMENTS):
                     written = asyncio.Event()
                     payment = payer.last_payment(written.set)
-                    if payment is None:
+                    if payment is LastTurn.PAID:
                         return
-                    if not payment:
+                    if payment is LastTurn.WAIT:
                         await written.wait()
                         continue
-                    request = self._target.request(self._root, is_head=True, payment=payment)
+                    text = encode_payment(payment)
+                    request = self._target.request(self._root, is_head=True, payment=text)
                     answer = await self._call(request)
                     is_refused = answer.status == _PAYMENT_REQUIRED
                     if not payer.on_last_answer(answer.payment, is_refused=is_refused):

@@ -18,7 +18,7 @@ from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.http_holder import HttpHolder
 from fastmarket.net.fetching.http_target import HttpTarget
-from fastmarket.net.fetching.wallet import Wallet
+from fastmarket.net.fetching.wallet import Payer, Wallet
 from fastmarket.net.gateways import gateway_url
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import Way
@@ -61,7 +61,7 @@ class HolderReach:
         dialer: HttpDialer,
         config: HolderConfig,
         clock: Clock,
-        bitswap: Callable[[PeerInfo, BlockAnswers], BlockHolder] | None = None,
+        bitswap: Callable[[PeerInfo, BlockAnswers, Payer | None], BlockHolder] | None = None,
         wallet: Wallet | None = None,
     ) -> None:
         """`wallet`: pays for what costs something; None: all are asked as if it cost nothing."""
@@ -85,7 +85,8 @@ class HolderReach:
         if target is not None:
             found = self._over_http(target, offer.provider, offer.content, metadata.price_per_mb)
         elif metadata.ways & Way.BITSWAP:
-            found = self._over_bitswap(PeerInfo(offer.provider, ()))
+            peer = PeerInfo(offer.provider, ())
+            found = self._over_bitswap(peer, offer.content, metadata.price_per_mb)
         if found is None:
             return None
         return replace(found, price_per_mb=metadata.price_per_mb, name=offer.user_name, is_offered=True)
@@ -102,8 +103,7 @@ class HolderReach:
         self, target: HttpTarget, provider: PeerId, content: bytes = b"", price: int = 0
     ) -> FoundHolder:
         def make(answers: BlockAnswers) -> BlockHolder:
-            wallet = self._wallet
-            payer = wallet.payer(provider, content, price) if wallet is not None and price else None
+            payer = self._payer(provider, content, price)
             return HttpHolder(target, answers, self._dialer, self._config, self._clock, payer)
 
         return FoundHolder(
@@ -114,12 +114,20 @@ class HolderReach:
             most_requests=self._config.max_connections_per_holder,
         )
 
-    def _over_bitswap(self, peer: PeerInfo) -> FoundHolder | None:
-        make = self._bitswap
-        if make is None:
+    def _over_bitswap(self, peer: PeerInfo, content: bytes = b"", price: int = 0) -> FoundHolder | None:
+        bitswap = self._bitswap
+        if bitswap is None:
             return None
-        identity = (peer.peer_id.raw, "bitswap")
-        return FoundHolder(identity, 0, lambda answers: make(peer, answers), peer.peer_id)
+
+        def make(answers: BlockAnswers) -> BlockHolder:
+            return bitswap(peer, answers, self._payer(peer.peer_id, content, price))
+
+        return FoundHolder((peer.peer_id.raw, "bitswap"), 0, make, peer.peer_id)
+
+    def _payer(self, provider: PeerId, content: bytes, price: int) -> Payer | None:
+        """None: nothing is paid."""
+        wallet = self._wallet
+        return None if wallet is None or not price else wallet.payer(provider, content, price)
 
 
 class OfferFinder(Protocol):

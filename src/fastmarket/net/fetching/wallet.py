@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -54,6 +55,13 @@ class SendTurn(Enum):
     SEND = "send"
     WAIT = "wait"  # for the disk, or for what is under way
     REFUSED = "refused"  # by the budget
+
+
+class LastTurn(Enum):
+    """Why there is nothing to pay on a last request."""
+
+    WAIT = "wait"  # for the disk
+    PAID = "paid"
 
 
 class RefusedAsk(NamedTuple):
@@ -145,6 +153,11 @@ class Payer:
         self._asked: dict[int, tuple[int, bytes | None]] = {}
         self._carrier: int | None = None  # the request under way that the receipt went with
 
+    @property
+    def content(self) -> bytes:
+        """Its multihash."""
+        return self._content
+
     def may_send(self, ask: Ask, then: Callable[[], None]) -> SendTurn:
         """Whether a request may be sent now; `then` is called when that may have changed."""
         purse, tabs, now = self._purse, self._tabs, self._wallet.clock.now()
@@ -164,18 +177,19 @@ class Payer:
 
     def header(self, ask: Ask) -> str:
         """PAYMENT-SIGNATURE of a request; "": it goes without."""
-        purse, tabs = self._purse, self._tabs
         block = Cid.from_bytes(ask.cid).multihash
-        self._asked[ask.request] = ask.file_bytes, purse.secret
-        tabs.on_asked(purse, self._offer, ask.file_bytes)
+        self.on_sent(ask)
         receipt = None
-        if (
-            self._carrier is None
-            and purse.secret is not None
-            and (receipt := tabs.sendable(purse)) is not None
-        ):
-            self._carrier = ask.request
-        return self._header(block, receipt)
+        if self._carrier is None and self._purse.secret is not None:
+            receipt = self._tabs.sendable(self._purse)
+            self._carrier = None if receipt is None else ask.request
+        payment = self._payment(block, receipt)
+        return "" if payment is None else encode_payment(payment)
+
+    def on_sent(self, ask: Ask) -> None:
+        """A request is sent; where it goes without a payment, that is sent beside it (`last_payment`)."""
+        self._asked[ask.request] = ask.file_bytes, self._purse.secret
+        self._tabs.on_asked(self._purse, self._offer, ask.file_bytes)
 
     def on_block(self, ask: Ask, verified: int, told: str, then: Callable[[], None]) -> None:
         """A block came, with so many file bytes that are right."""
@@ -184,23 +198,23 @@ class Payer:
             self._tabs.on_verified(self._purse, self._offer, asked, verified)
         elif asked is not None:
             self._tabs.on_given_up(self._purse, self._offer, asked, may_have_come=True)
-        self._on_told(told, secret)
+        self._on_header(told, secret)
         self._pay(then, final=False)
 
-    def _on_told(self, told: str, secret: bytes | None) -> TabState | None:
+    def _on_header(self, told: str, secret: bytes | None) -> None:
         """PAYMENT-RESPONSE of the answer to a request of the session with that secret, or ""."""
-        if not told:
-            return None
-        try:
-            state = decode_state(told)
-        except PeerFault:
-            return None  # it told nothing that counts
+        if told:
+            with suppress(PeerFault):  # it told nothing that counts
+                self._on_state(decode_state(told), secret)
+
+    def _on_state(self, state: TabState, secret: bytes | None) -> bool:
+        """Whether it counts."""
         if state.seq > self._purse.seq:
             self._on_newer_receipt(secret)
-            return None
+            return False
         self._tabs.on_accepted(self._purse, state.seq, state.credit)
         self._tabs.on_opened(self._purse, secret)
-        return state
+        return True
 
     def on_nothing(self, ask: Ask, *, may_have_come: bool) -> None:
         """No block came of a request."""
@@ -225,35 +239,50 @@ class Payer:
 
     # --- the end
 
-    def last_payment(self, then: Callable[[], None]) -> str | None:
-        """PAYMENT-SIGNATURE of a last request, for the content itself; "": not before `then` is called; None:
-        nothing is left to pay."""
-        if self._tabs.sendable(self._purse) is not None and self._purse.secret is not None:
-            self._last_secret = self._purse.secret
-            return self._header(self._content, self._tabs.sendable(self._purse))
-        return "" if self._pay(then, final=True) or self._wallet.wait(self._purse, then) else None
+    @property
+    def is_receipt_ready(self) -> bool:
+        """Whether a receipt may be sent that the seller lacks."""
+        return self._tabs.sendable(self._purse) is not None
+
+    def agreement(self) -> Payment | None:
+        """A ticket for the content itself, and the receipt that the seller lacks; None: no session is
+        open."""
+        self._last_secret = self._purse.secret
+        return self._payment(self._content, self._tabs.sendable(self._purse))
+
+    def last_payment(self, then: Callable[[], None]) -> Payment | LastTurn:
+        """What to send with a last request, for the content itself."""
+        if self.is_receipt_ready and (payment := self.agreement()) is not None:
+            return payment
+        is_written = self._pay(then, final=True) or self._wallet.wait(self._purse, then)
+        return LastTurn.WAIT if is_written else LastTurn.PAID
 
     def on_last_answer(self, told: str, *, is_refused: bool) -> bool:
         """The answer to that request, with one of the headers; whether another one is worth it."""
-        if not is_refused:
-            state = self._on_told(told, self._last_secret)
-            if state is not None:
-                self._tabs.on_claim(self._purse, self._offer, state.offer_unpaid)
-            return True
         try:
-            terms = decode_terms(told)
+            return self.on_told(decode_terms(told) if is_refused else decode_state(told))
         except PeerFault:
-            return False
-        found = self._why_not(terms)
-        return found is None and self._settle(terms, self._last_secret, _nothing) is None
+            return not is_refused
+
+    def on_told(self, told: PaymentTerms | TabState) -> bool:
+        """Likewise, once it is read."""
+        return self.take(told) is None
+
+    def take(self, told: PaymentTerms | TabState) -> RefusedAsk | None:
+        """Likewise; None: another payment is worth it, or none is needed."""
+        if isinstance(told, PaymentTerms):
+            return self._why_not(told) or self._settle(told, self._last_secret, _nothing)
+        if self._on_state(told, self._last_secret):
+            self._tabs.on_claim(self._purse, self._offer, told.offer_unpaid)
+        return None
 
     # --- within
 
-    def _header(self, block: bytes, receipt: bytes | None) -> str:
+    def _payment(self, block: bytes, receipt: bytes | None) -> Payment | None:
         if self._purse.secret is None:
-            return ""
+            return None
         ticket = self._tabs.ticket(self._purse, self._offer, self._content, block).encode()
-        return encode_payment(Payment(ticket, receipt or b"", self._purse.opening))
+        return Payment(ticket, receipt or b"", self._purse.opening)
 
     def _take(self, ask: Ask) -> tuple[int | None, bytes | None]:
         self._refusals.pop(ask.request, None)
