@@ -32,6 +32,9 @@ FIELDS = {
     "content-rate": "content.rate_bytes",
     "allow-path": "content.allow_paths",
     "payments": "payments.required",
+    "currency": "payments.currency",
+    "budget": "payments.budget_per_day",
+    "credit": "payments.credit.stranger_bytes",
     "settlement": "payments.settlement",
     "metrics-port": "web.metrics_port",
     "metrics-host": "web.metrics_host",
@@ -109,5 +112,12 @@ def node_config(values: Mapping[str, Any]) -> NodeConfig:
         part, _, field = place.rpartition(".")
         parts.setdefault(part, {})[field] = value
     top = parts.pop("")
-    changed = {part: replace(getattr(_DEFAULTS, part), **given) for part, given in parts.items()}
-    return replace(_DEFAULTS, **top, **changed)
+    for part in sorted(parts, key=_depth, reverse=True):  # what is within another one first
+        outer, _, name = part.rpartition(".")
+        changed = replace(attrgetter(part)(_DEFAULTS), **parts[part])
+        (parts[outer] if outer else top)[name] = changed
+    return replace(_DEFAULTS, **top)
+
+
+def _depth(part: str) -> int:
+    return part.count(".")

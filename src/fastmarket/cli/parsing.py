@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fastmarket.cli.places import expanded
+from fastmarket.config.payments import CreditPolicy
 from fastmarket.errors import CallerFault
 from fastmarket.formats.multiaddr import Multiaddr
+from fastmarket.payments.tab import MAX_CURRENCY_CHARS, MAX_SUM, is_currency
 
 MAX_PORT = 65535
 MAX_PATHS = 16  # per lookup: more would leave each only two or three peers to start from
@@ -51,6 +53,30 @@ def parse_bytes(raw: object) -> int:
     if isinstance(raw, bool) or match is None:
         raise ValueError(_EXPECTS.format("bytes, as 500kB or 10MB", raw))
     return int(match[1]) * _FACTORS[match[2]]
+
+
+def parse_credit(raw: object) -> int:
+    """Bytes of a credit, which no block may exceed."""
+    policy = CreditPolicy()
+    count = parse_bytes(raw)
+    if not policy.min_bytes <= count <= policy.max_bytes:
+        raise ValueError(_EXPECTS.format(f"{policy.min_bytes} to {policy.max_bytes} bytes", raw))
+    return count
+
+
+def parse_currency(raw: object) -> str:
+    """The label of a currency."""
+    text = parse_text(raw)
+    if not is_currency(text):
+        raise ValueError(_EXPECTS.format(f"1 to {MAX_CURRENCY_CHARS} printable characters of ASCII", raw))
+    return text
+
+
+def parse_budget(raw: object) -> int:
+    """Whole units of a currency."""
+    if isinstance(raw, bool) or not re.fullmatch(r"[0-9]{1,19}", str(raw)) or int(str(raw)) > MAX_SUM:
+        raise ValueError(_EXPECTS.format(f"whole units from 0 to {MAX_SUM}", raw))
+    return int(str(raw))
 
 
 def parse_directories(raw: object) -> tuple[str, ...]:

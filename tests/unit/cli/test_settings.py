@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fastmarket.cli.settings import SETTINGS, ServerSettings, resolve
-from fastmarket.config import HostConfig
+from fastmarket.config import HostConfig, PaymentConfig
 from fastmarket.errors import CallerFault
 
 HOME = Path("/nowhere/data")
@@ -69,6 +70,9 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "content-rate": "10MB",
         "allow-path": "/srv/a:/srv/b c",
         "payments": "true",
+        "currency": "shells",
+        "budget": "500",
+        "credit": "8MB",
         "settlement": "x402=/x402.toml",
         "metrics-port": "9100",
         "metrics-host": "127.0.0.3",
@@ -115,6 +119,9 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         assert (settings.large_table, settings.disjoint_paths) == (True, 8)
         assert settings.payments
         assert settings.settlement == "x402=/x402.toml"
+        paying = settings.node_config().payments
+        assert (paying.currency, paying.budget_per_day) == ("shells", 500)
+        assert paying.credit == replace(PaymentConfig().credit, stranger_bytes=8_000_000)
         assert settings.fresh == 1.5
         assert settings.secrets_mode == "0440"
         assert (settings.mode, settings.log_level, settings.log_format) == ("client", "debug", "json")
@@ -151,6 +158,13 @@ def test_a_stronger_place_decides_where_the_node_lives(tmp_path: Path) -> None:
     [
         ({"port": "65536"}, "--port", "65535"),
         ({"content-rate": "10 MiB"}, "--content-rate", "10MB"),
+        ({"currency": "gold coins"}, "--currency", "printable"),
+        ({"currency": "x" * 33}, "--currency", "1 to 32"),
+        ({"budget": "-1"}, "--budget", "whole units"),
+        ({"budget": "1.5"}, "--budget", "whole units"),
+        ({"budget": str(1 << 63)}, "--budget", "whole units"),
+        ({"credit": "1MB"}, "--credit", "2097152 to"),
+        ({"credit": "1GB"}, "--credit", "to 268435456 bytes"),
         ({"content-url": "shop.example.org"}, "--content-url", "http://"),
         ({"port": "-1"}, "--port", "'-1'"),
         ({"port": "http"}, "--port", "'http'"),
