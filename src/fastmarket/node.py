@@ -251,6 +251,11 @@ class Node(Live):
 
         if (sold := self._selling) is not None:
             metrics.registry.register(SellingState(sold.shop, sold.catalogue, sold.port.tally))
+        if (paying := self._payments) is not None:
+            from fastmarket.web.payment_metrics import PaymentState
+
+            state = PaymentState(paying.till.tabs, paying.wallet.tabs, self.dht.now)
+            metrics.registry.register(state)
         if (fetching := self._fetching) is not None:
             metrics.registry.register(FetchingState(fetching.fetcher, fetching.bitswap))
         config = self._config.web

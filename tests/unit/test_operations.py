@@ -13,11 +13,14 @@ from fastmarket.formats.identity import Identity
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.node_content import selling
 from fastmarket.node_fetching import fetching
+from fastmarket.payments.reasons import Reason
 from fastmarket.web.content_metrics import FetchingState, SellingState
 from fastmarket.web.fleet_metrics import FleetState
 from fastmarket.web.metrics import CountingTrace, NodeMetrics
+from fastmarket.web.payment_metrics import PaymentState
 from tests.conftest import Run
 from tests.sources import nodes_of
+from tests.virtual.payments import START, VirtualBuyer, VirtualSeller
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -41,7 +44,11 @@ async def real_metrics() -> dict[str, tuple[str, ...]]:
             fetching(node, fleet, config, sold, None) as got,
         ):
             selling_state = SellingState(sold.shop, sold.catalogue, sold.port.tally)
-            for state in (FleetState(fleet), selling_state, FetchingState(got.fetcher, got.bitswap)):
+            seller, buyer = VirtualSeller(), VirtualBuyer()
+            seller.tabs.refused[Reason.HOUR] += 1
+            paying = PaymentState(seller.tabs, buyer.tabs, lambda: START)
+            fetching_state = FetchingState(got.fetcher, got.bitswap)
+            for state in (FleetState(fleet), selling_state, paying, fetching_state):
                 metrics.registry.register(state)
             found = {}
             for family in metrics.registry.collect():

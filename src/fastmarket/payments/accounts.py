@@ -37,6 +37,11 @@ class Accounts:
         return sum(account.unpaid for account in self._used.values())
 
     @property
+    def credit_in_use(self) -> int:
+        """Bytes of credit of those with something unpaid."""
+        return sum(account.credit for account in self._used.values() if account.unpaid)
+
+    @property
     def is_full(self) -> bool:
         """Whether there is no room for buyers that are not known: here, or on disk. Raises NodeFault."""
         # Identities cost nothing, and a row is written for each that was served a byte or sent a receipt.

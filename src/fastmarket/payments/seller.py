@@ -226,6 +226,11 @@ class SellerTabs:
         """Of all buyers in memory."""
         return self._accounts.unpaid_bytes
 
+    @property
+    def credit_in_use(self) -> int:
+        """Bytes of credit of those of them that have something unpaid."""
+        return self._accounts.credit_in_use
+
     # --- the disk
 
     def poll_changes(self) -> list[SellerRow]:
