@@ -279,8 +279,9 @@ class Node(Live):
         fetching = self._fetching
         shop = None if self._selling is None else self._selling.shop
         prober, fetcher = (None, None) if fetching is None else (fetching.prober, fetching.fetcher)
+        ledger = None if self._payments is None else self._payments.ledger
         search = PageSearch(self.market, config, self._writers, prober)
-        market = MarketApi(shop, fetcher, self._writers, config, dht.now)
+        market = MarketApi(shop, fetcher, self._writers, config, dht.now, ledger)
         page = StatusPage(dht, config)
         routes = [*api.routes(), *page.routes(), *search.routes(), *market.routes()]
         memory = dht.host.memory.child(ScopeKind.HTTP, self._config.memory.http_bytes)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import random
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fastmarket.cli.processes import ServerProcess, environment, executable
+from fastmarket.formats.identity import Identity
+from fastmarket.payments.rows import OwedRow
+from fastmarket.storage.tabs import TabDatabase
 from tests.e2e.conftest import COMMAND_DEADLINE_S, Servers
+from tests.unit.storage.test_tabs import BUYER
 
 pytest.importorskip("selenium.webdriver")
 from selenium.common.exceptions import StaleElementReferenceException
@@ -313,3 +319,40 @@ def test_a_token_opens_the_market(
     again = Page(browser, server)
     again.until(lambda: again.element("token-form").is_displayed())
     again.browser.get_log("browser")  # type: ignore[attr-defined]  # the refusals
+
+
+def test_what_is_owed_is_told(
+    browser: WebDriver, servers: Servers, market: tuple[ServerProcess, str], tmp_path: Path
+) -> None:
+    database = TabDatabase(tmp_path)
+    peer = Identity.from_seed(bytes(32)).peer_id
+    owed = (OwedRow(bytes(32), 3, 0, 7_000_000),)
+    row = replace(BUYER, buyer=peer.raw, paid_bytes=2_000_000, paid_amount=2**60, owed=owed)
+    database.write([row], time.time())
+    database.close()
+    options = ("--payments", "--budget", "500", "--http-port", "0", "--data-dir", str(tmp_path))
+    page = Page(browser, servers.start(*options))
+    page.until(lambda: page.element("money").is_displayed() and page.rows("tabs"))
+    amount = f"{2**60:,}"
+    assert page.rows("tabs") == [
+        [
+            "buyer",
+            f"{str(peer)[:8]}…{str(peer)[-6:]}",
+            f"{amount} unit",
+            "0 unit (0 B)",
+            "21 unit (7.0 MB)",
+            "blocked, signed two receipts of one number",
+        ]
+    ]
+    facts = page.text("money-facts").splitlines()
+    assert dict(zip(facts[::2], facts[1::2], strict=True)) == {
+        "earned this month": f"{amount} unit",
+        "spent this month": "0",
+        "spent today": "0 of 500 unit",
+        "unpaid by buyers": "0 unit (0 B)",
+        "lost to buyers": "21 unit (7.0 MB), 1 default",
+    }
+    assert page.complaints() == []
+    page = Page(browser, market[0])
+    assert not page.element("money").is_displayed()
+    assert not page.element("money-link").is_displayed()

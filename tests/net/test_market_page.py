@@ -24,6 +24,7 @@ from fastmarket.config import (
     HostConfig,
     MarketConfig,
     NodeConfig,
+    PaymentConfig,
     WebConfig,
 )
 from fastmarket.formats.cid import Cid, Codec, sha256_multihash
@@ -33,6 +34,8 @@ from fastmarket.offers.model.metadata import FileMetadata, Way
 from tests.conftest import Run
 from tests.net.fetching.gateway import head, serving
 from tests.net.loopback import DEADLINE_S, identity
+from tests.net.test_access import READ, WRITE
+from tests.net.test_read_tokens import with_tokens
 
 DATA = random.Random(17).randbytes(3_000_017)
 PRICE = "3"
@@ -503,5 +506,34 @@ def test_what_is_sent_is_what_was_sold(run: Run[Any], tmp_path: Path) -> None:
             assert file.headers["content-type"] == "application/octet-stream"
             assert file.headers["x-content-type-options"] == "nosniff"
             assert get["name"] == "_.._fdpSet-Cookie_ a=b;.exe"
+
+    run(main())
+
+
+def test_the_ledger_is_for_those_that_may_write(run: Run[None], tmp_path: Path) -> None:
+    made = config(goods(tmp_path))
+    paid = replace(made, payments=PaymentConfig(required=True, budget_per_day=2**60))
+    tokens = with_tokens(tmp_path)
+
+    async def main() -> None:
+        async with started(made, 1) as (_, http):
+            refused = await http.get("/market/ledger")
+            assert (refused.status_code, "--payments" in refused.json()["error"]) == (409, True)
+            assert (await http.get("/market")).json()["pays"] is False
+        async with started(paid, 1) as (_, http):
+            told = (await http.get("/market/ledger")).json()
+            assert (told["currency"], told["budget_per_day"], told["spent_today"]) == (
+                "unit",
+                str(2**60),
+                "0",
+            )
+            assert told["totals"] == told["months"] == told["tabs"] == []
+            assert (await http.get("/market")).json()["pays"] is True
+        async with started(replace(paid, access=AccessConfig(tokens=tokens)), 1) as (_, http):
+            codes = []
+            for token in ("", READ, WRITE):
+                headers = {"Authorization": f"Bearer {token}"} if token else {}
+                codes.append((await http.get("/market/ledger", headers=headers)).status_code)
+            assert codes == [401, 403, 200]
 
     run(main())

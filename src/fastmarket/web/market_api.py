@@ -27,6 +27,7 @@ from fastmarket.offers.model.offer import MAX_PRICE_PER_MB
 from fastmarket.web.download import Download, file_name
 from fastmarket.web.gets import Get, Gets
 from fastmarket.web.json_body import JsonBody, json_body
+from fastmarket.web.ledger_json import ledger_json
 from fastmarket.web.market_json import AsciiJson, get_json, good_json, plan_json, sale_json
 from fastmarket.web.page_guard import Page, PageGuard
 from fastmarket.web.path_listing import listing
@@ -37,6 +38,7 @@ from fastmarket.web.write_access import WriteAccess, is_from_here
 if TYPE_CHECKING:
     from fastmarket.content.shop import Shop
     from fastmarket.net.fetching.fetcher import Fetcher
+    from fastmarket.storage.tab_ledger import TabLedger
 
 MAX_COST = 10**39  # no fetch costs as much: 1 PiB at the highest price of an offer is 10^28
 
@@ -51,9 +53,11 @@ class MarketApi:
         writers: WriteAccess,
         config: WebConfig,
         now: Callable[[], float],
+        ledger: TabLedger | None = None,
     ) -> None:
-        """`now`: Unix seconds."""
+        """`now`: Unix seconds. `ledger`: of a node with payments."""
         self._shop = shop
+        self._ledger = ledger
         self._gets = Gets(fetcher, config, now)
         self._writers = writers
         self._config = config
@@ -65,6 +69,7 @@ class MarketApi:
         return [
             route("/market", self._market),
             route("/market/goods", self._goods),
+            route("/market/ledger", self._told_ledger),
             route("/market/paths", self._paths, "POST"),
             route("/market/sell", self._sell, "POST"),
             route("/market/unsell", self._unsell, "POST"),
@@ -94,10 +99,16 @@ class MarketApi:
             {
                 "sells": self._shop is not None,
                 "gets": self._gets.can_get,
+                "pays": self._ledger is not None,
                 "chooses": bool(directories),
                 "from_here": is_from_here(request),
             }
         )
+
+    async def _told_ledger(self, request: Request) -> Response:
+        if self._ledger is None:
+            raise Unmet("payments", "this node takes no payments; start it with --payments", "NO_PAYMENTS")
+        return AsciiJson(await ledger_json(self._ledger, self._config.max_shown))
 
     # --- selling
 

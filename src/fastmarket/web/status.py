@@ -21,7 +21,7 @@ from fastmarket.web.page_guard import Page, PageGuard
 from fastmarket.web.search import offer_json
 
 Json = dict[str, object]
-MODULES = ("page", "api", "buckets", "charts", "dom", "gets", "search", "selling")
+MODULES = ("page", "api", "buckets", "charts", "dom", "gets", "money", "search", "selling")
 FILES = {
     "/": ("index.html", "text/html"),
     "/style.css": ("style.css", "text/css"),

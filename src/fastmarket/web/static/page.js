@@ -4,6 +4,7 @@ import { showBuckets } from './buckets.js'
 import { showCharts } from './charts.js'
 import { arrange, byId, bytes, counted, element, fillRows, put, short, span, when, whole } from './dom.js'
 import { gotBytes, loadGets } from './gets.js'
+import { loadMoney } from './money.js'
 import { setUpSearch } from './search.js'
 import { loadGoods, setUpSelling } from './selling.js'
 
@@ -84,7 +85,7 @@ function closeMarket (why, isToken) {
   put(byId('token-note'), hasToken() ? `${why}.` : '')
   byId('closed').hidden = isToken
   put(byId('closed'), isToken ? '' : `Here you can look, not buy or sell: ${why}.`)
-  byId('sell-form').hidden = true
+  byId('sell-form').hidden = byId('money').hidden = byId('money-link').hidden = true
   if (isToken) onToken(openMarket)
 }
 
@@ -98,6 +99,7 @@ async function openMarket () {
   byId('token-form').hidden = byId('closed').hidden = true
   byId('sell-form').hidden = !market.sells
   byId('sell-none').hidden = market.sells
+  byId('money').hidden = byId('money-link').hidden = !market.pays
   byId('choose').hidden = !market.chooses
   byId('choose-none').hidden = market.chooses
   await loadGets()
@@ -109,6 +111,7 @@ async function poll () {
     const status = await get('status.json')
     if (market === null && byId('token-form').hidden && byId('closed').hidden) await openMarket()
     const sent = market?.sells ? await loadGoods() : null
+    if (market?.pays) await loadMoney(performance.now())
     showFacts(status)
     showFigures(status.counts)
     showRates(status.totals, sent)
