@@ -34,6 +34,12 @@ ENVELOPE_FACTOR = 2  # `max_stored_bytes` counts envelopes, which cost about as 
 EASED = 0.95  # of the bound that a measurement has to be under before the pressure is lower again
 TRIM_PAUSE_S = 5.0  # between returns of free memory to the system, some ms each
 
+_TROUBLES = {
+    Pressure.NONE: "",
+    Pressure.TIGHT: "near its memory limit, it refuses new peers; raise --memory-limit if that lasts",
+    Pressure.CRITICAL: "near its memory limit, it refuses callers, too; raise --memory-limit if that lasts",
+}
+
 _CGROUP = Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60  # version 1 writes a number near 2**63 for "none"
 
@@ -131,6 +137,11 @@ def trim() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # a libc other than glibc
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def trouble(pressure: Pressure) -> str:
+    """What a node near its limit does not do, for callers; "" where it is not."""
+    return _TROUBLES[pressure]
 
 
 class MemoryWatch:

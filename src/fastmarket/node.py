@@ -14,7 +14,7 @@ from fastmarket.errors import CallerFault
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.kad.routing.peer_cache import PeerCache
-from fastmarket.libp2p.scopes import ScopeKind
+from fastmarket.libp2p.scopes import Pressure, ScopeKind
 from fastmarket.live import Live
 from fastmarket.market.dht import Dht
 from fastmarket.market.grpc_server import MarketServer
@@ -179,6 +179,8 @@ class Node(Live):
             return "starting"
         if why := self.dht.disk_trouble:
             return why
+        if (pressure := self.dht.host.memory.pressure) is Pressure.CRITICAL:
+            return memory_limit.trouble(pressure)
         return self._joining.outside_reason() or self.dht.clock_fault()
 
     def note(self) -> str:

@@ -21,7 +21,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.kad.records.record import Record
 from fastmarket.kad.routing.peer_cache import PeerCache
 from fastmarket.market.grpc_server import MarketServer
-from fastmarket.memory_limit import MemoryWatch
+from fastmarket.memory_limit import MemoryWatch, trouble
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.joining import Joining
 from fastmarket.wording import counted
@@ -112,6 +112,7 @@ async def memory(dht: DhtNode, config: MemoryConfig) -> AsyncIterator[None]:
     host = dht.host
     watch = MemoryWatch(config, host.memory, dht.now, host.links.shrink)
     watch.start()
+    dht.troubles.append(lambda: trouble(host.memory.pressure))
     try:
         yield
     finally:

@@ -83,3 +83,34 @@ def test_the_port_has_a_bound_and_connections_that_fall_silent_end(run: Any) -> 
                 writer.close()
 
     run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where descriptors are listed")
+def test_a_connection_that_says_nothing_is_ended_at_the_second_look(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As when the kernel hands them over after a minute.
+    monkeypatch.setattr("fastmarket.deferred_accept._FIRST_BYTES", None)
+
+    async def main() -> None:
+        async with served() as (market, client, _):
+            await client.get_node()
+            crowds = Crowds(market.port, 100, 100)
+            silent = [
+                await asyncio.open_connection("127.0.0.1", market.port, local_addr=("127.0.0.9", 0))
+                for _ in range(3)
+            ]
+            speaking = await connect(market.port, "127.0.0.9")
+            await until(lambda: crowds.look(0.0) is None and crowds.ended == 3)
+            assert await asyncio.gather(*map(is_over, silent)) == [True] * 3
+            over = asyncio.create_task(is_over(speaking))
+            for _ in range(3):
+                crowds.look(0.0)
+            await client.get_node()
+            assert crowds.ended == 3
+            assert not over.done()
+            over.cancel()
+            for _, writer in (*silent, speaking):
+                writer.close()
+
+    run(main())

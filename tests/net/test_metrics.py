@@ -13,6 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fastmarket._version import __version__
 from fastmarket.config import HostConfig, MarketConfig, NodeConfig, WebConfig
+from fastmarket.libp2p.scopes import Pressure
+from fastmarket.market.grpc_client import MarketClient
 from fastmarket.node import Node
 from fastmarket.pb import market_pb2, market_pb2_grpc
 from tests.conftest import Run
@@ -111,6 +113,27 @@ def test_ready_once_in_the_network(run: Run[None]) -> None:
             assert ready.status_code == 503
             assert "no bootstrap peer answers" in ready.text
             assert (await http.get("/healthz")).status_code == 200
+
+    run(main())
+
+
+def test_near_its_memory_limit_a_node_says_so_and_is_unready_once_it_refuses_callers(run: Run[None]) -> None:
+    async def main() -> None:
+        async with watched(4) as (node, http):
+            memory = node.dht.host.memory
+            assert (await http.get("/readyz")).text == "ready\n"
+            memory.pressure = Pressure.TIGHT
+            ready = await http.get("/readyz")
+            assert ready.status_code == 200
+            assert ready.text.startswith("ready, but near its memory limit, it refuses new peers")
+            async with MarketClient(node.grpc_address) as market:
+                assert "near its memory limit" in "".join((await market.get_node()).troubles)
+            memory.pressure = Pressure.CRITICAL
+            ready = await http.get("/readyz")
+            assert (ready.status_code, ready.text[:25]) == (503, "near its memory limit, it")
+            assert (await http.get("/healthz")).status_code == 200
+            memory.pressure = Pressure.NONE
+            assert (await http.get("/readyz")).text == "ready\n"
 
     run(main())
 

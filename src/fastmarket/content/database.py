@@ -176,12 +176,13 @@ class ContentDatabase:
         try:
             yield
         except sqlite3.Error as error:
-            said = f"cannot {doing} {self.path}: {error}"
             if doing == "open" or (isinstance(error, sqlite3.DatabaseError) and _is_damaged(error)):
                 raise NodeFault(
-                    f"{said}; it was not changed. Restore it from a backup, or move it away and sell again"
+                    f"cannot {doing} {self.path}: {error}; it was not changed. Restore it from a backup, or "
+                    "move it away and sell again"
                 ) from None
-            raise StorageFault(said) from None
+            # Goes to callers, who are not told where.
+            raise StorageFault(f"cannot {doing} {self.path.name}: {error}") from None
 
 
 def _is_damaged(error: sqlite3.DatabaseError) -> bool:

@@ -87,7 +87,7 @@ class LeafLog:
         return (length, digests) if len(digests) == size and zlib.crc32(digests) == checksum else None
 
     def _fault(self, error: OSError) -> StorageFault:
-        return StorageFault(f"cannot write to {self._path}: {error.strerror}")
+        return StorageFault(f"cannot write to {self._path.name}: {error.strerror}")
 
 
 def _private(path: str, flags: int) -> int:

@@ -120,7 +120,7 @@ class TreeRows:
                 if len(heap) > HEAP_BYTES:
                     self._append(number, heap)
         except OSError as error:
-            raise StorageFault(f"cannot write to {self._scratch}: {error.strerror}") from None
+            raise StorageFault(f"cannot write to {self._scratch.name}: {error.strerror}") from None
 
     def _append(self, number: int, heap: bytearray) -> None:
         with open(self._scratch / str(number), "ab") as file:

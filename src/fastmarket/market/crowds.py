@@ -1,7 +1,9 @@
-"""Limits the connections to the gRPC port per IP address.
+"""Limits the connections to the gRPC port per IP address, and ends those that say nothing.
 
 gRPC accepts connections itself and only limits their total. So they are scanned from time to time, and an
-address with more than its share loses the latest. Linux only.
+address with more than its share loses the latest. One that has sent nothing by the second scan is ended: the
+kernel kept it for a minute (`deferred_accept`), and a thousand of these would leave others no place until
+their handshakes time out. Linux only.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0  # pause between scans; longer if scans are slow, so that they take ...
 MAX_LOOKING = 0.02  # ... at most this fraction of the time; 1,000 descriptors take some milliseconds
 DESCRIPTORS = "/proc/self/fd"  # Linux; other systems give sockets no inode to identify them by
+# tcp(7), <linux/tcp.h>: where TCP_INFO has the bytes received, a u64; Linux 4.1 and later.
+_BYTES_RECEIVED_AT, _BYTES_RECEIVED_END = 128, 136
 _TOLD_INTERVAL_S = 60.0
 _TOLD_ADDRESSES = 256
 
@@ -77,6 +81,8 @@ class Crowds:
             if known is None:
                 with _opened(descriptor) as found:
                     known = ("" if found is None else _caller(found, self._port), self._looks)
+            elif known[0] and known[1] == self._looks - 1 and self._ended_silent(descriptor, known[0]):
+                known = ("", self._looks)
             seen[inode] = known
             if known[0]:
                 crowds[known[0]].append((known[1], inode, descriptor))
@@ -87,14 +93,25 @@ class Crowds:
                 crowd.sort()
                 self._end(host, crowd[most:], now)
 
+    def _ended_silent(self, descriptor: int, host: str) -> bool:
+        """Whether it had sent nothing, and was ended."""
+        with _opened(descriptor) as found:
+            is_silent = found is not None and _has_sent_nothing(found)
+        return is_silent and self._shut(descriptor, host)
+
+    def _shut(self, descriptor: int, host: str) -> bool:
+        """The descriptor may have been reused by now: checks it again through a duplicate."""
+        with _opened(descriptor) as found:
+            if found is not None and _caller(found, self._port) == host:
+                with suppress(OSError):
+                    found.shutdown(socket.SHUT_RDWR)  # gRPC sees end-of-file, and closes it
+                    self.ended += 1
+                    return True
+        return False
+
     def _end(self, host: str, crowd: list[tuple[int, int, int]], now: float) -> None:
         for _, inode, descriptor in crowd:
-            # The descriptor may have been reused by now: check it again through a duplicate.
-            with _opened(descriptor) as found:
-                if found is not None and _caller(found, self._port) == host:
-                    with suppress(OSError):
-                        found.shutdown(socket.SHUT_RDWR)  # gRPC sees end-of-file, and closes it
-                        self.ended += 1
+            self._shut(descriptor, host)
             self._seen[inode] = ("", self._looks)
         suppressed = self._log_throttle.due(host, now)
         if suppressed is not None:
@@ -137,6 +154,15 @@ def _opened(descriptor: int) -> Iterator[socket.socket | None]:
         return
     with found:
         yield found
+
+
+def _has_sent_nothing(found: socket.socket) -> bool:
+    try:
+        info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED_END)
+    except OSError:
+        return False
+    received = info[_BYTES_RECEIVED_AT:_BYTES_RECEIVED_END]
+    return len(received) == _BYTES_RECEIVED_END - _BYTES_RECEIVED_AT and not any(received)
 
 
 def _caller(found: socket.socket, port: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TypeVar
 
@@ -77,19 +77,14 @@ def node_of(peer_id: PeerId, view: NodeView) -> v1.Node:
     )
 
 
-def peers_of(views: Sequence[PeerView]) -> v1.ListPeersResponse:
-    """Peers, in the order given."""
-    return v1.ListPeersResponse(
-        peers=[
-            v1.Peer(
-                peer_id=str(view.peer.peer_id),
-                addrs=[str(addr) for addr in view.peer.addrs],
-                agent_version=view.agent_version,
-                connected=view.connected,
-                common_prefix=view.common_prefix,
-            )
-            for view in views
-        ]
+def peer_of(view: PeerView) -> v1.Peer:
+    """A peer as a message."""
+    return v1.Peer(
+        peer_id=str(view.peer.peer_id),
+        addrs=[str(addr) for addr in view.peer.addrs],
+        agent_version=view.agent_version,
+        connected=view.connected,
+        common_prefix=view.common_prefix,
     )
 
 

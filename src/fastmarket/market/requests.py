@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from fastmarket.errors import Busy, CallerFault
 from fastmarket.formats.cid import Named, named
 from fastmarket.formats.identity import PeerId
+from fastmarket.native.merkle import untracked
 from fastmarket.offers.model.metadata import FileMetadata, Way, check_metadata
 from fastmarket.offers.model.offer import OfferTerms
 from fastmarket.pb import market_pb2
@@ -62,7 +63,7 @@ def v1_content(content: str) -> bytes:
 def v1_named(content: str) -> Named:
     """What `content` names. Raises `CallerFault`."""
     try:
-        return named(content)
+        return untracked(named(content))  # of a large message, there are thousands
     except CallerFault as fault:
         raise _renamed(fault, V1_FIELDS) from None
 

@@ -99,13 +99,15 @@ class V1Methods:
         return replies.node_of(self._service.peer_id, self._service.node_info())
 
     async def _list_peers(self, _: v1.ListPeersRequest, deadline_s: float | None) -> Message:
-        return replies.peers_of(self._service.peers())
+        return v1.ListPeersResponse(peers=await self._work.made(replies.peer_of, self._service.peers()))
 
     async def _closest_peers(self, request: v1.ClosestPeersRequest, deadline_s: float | None) -> Message:
         content = v1_named(request.content)
-        peers = replies.peers_of(await self._service.closest_peers(content.multihash, deadline_s))
-        peers.named_by = content.by  # type: ignore[assignment]  # the numbers are the same
-        return peers
+        found = await self._service.closest_peers(content.multihash, deadline_s)
+        return v1.ListPeersResponse(
+            peers=await self._work.made(replies.peer_of, found),
+            named_by=content.by,  # type: ignore[arg-type]  # the numbers are the same
+        )
 
     async def _find_holders(
         self, request: v1.FindHoldersRequest, deadline_s: float | None

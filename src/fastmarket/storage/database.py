@@ -322,13 +322,15 @@ class OfferDatabase:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            said = f"cannot {doing} {self.path}: {reason(error, self.path)}"
+            why = reason(error, self.path)
             if doing in ("open", "read") and not _for_now(error):
                 raise NodeFault(
-                    f"{said}; it was not changed. Restore it from a backup, or move it away to start with "
-                    "no offers"
+                    f"cannot {doing} {self.path}: {why}; it was not changed. Restore it from a backup, or "
+                    "move it away to start with no offers"
                 ) from None
-            raise (Locked if _code(error) in _LOCKED else StorageFault)(said) from None
+            # Goes to callers, who are not told where.
+            fault = Locked if _code(error) in _LOCKED else StorageFault
+            raise fault(f"cannot {doing} {self.path.name}: {why}") from None
 
 
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

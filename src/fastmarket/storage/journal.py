@@ -57,7 +57,8 @@ class Journal:
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be written now; "" if the last write and the last check succeeded."""
+        """Why nothing can be written now; "" if the last write and the last check succeeded. For callers:
+        without paths."""
         return self._misplaced or self._failing
 
     @property
@@ -212,10 +213,11 @@ class Journal:
         if type(fault) in self._told:
             return
         self._told.add(type(fault))
+        where = self._database.path.parent
         if isinstance(fault, Misplaced):
-            log.error("registrations are refused: %s", fault)
+            log.error("registrations are refused: %s (in %s)", fault, where)
         else:
-            log.error("%s; registrations fail until this is resolved", fault)
+            log.error("%s (in %s); registrations fail until this is resolved", fault, where)
 
     def _well(self, *, written: bool = False) -> None:
         self._misplaced = ""

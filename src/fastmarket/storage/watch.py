@@ -30,7 +30,7 @@ MAX_LOCK_BYTES = 1 << 20
 
 
 class Misplaced(StorageFault):
-    """A file of the data directory is not where it was opened."""
+    """A file of the data directory is not where it was opened. The text goes to callers: it has no paths."""
 
 
 class _Place(NamedTuple):
@@ -75,7 +75,7 @@ class FileWatch:
             if now is None:
                 raise Misplaced(f"{self._told(path, None)}: {WHAT_TO_DO}")
             if _looked_at(path, _digest) != digest:
-                raise Misplaced(f"{path} has changed since the start: {WHAT_TO_DO}")
+                raise Misplaced(f"{path.name} has changed since the start: {WHAT_TO_DO}")
             self._wanted[path] = now, digest
 
     def holds(self, path: Path) -> bool:
@@ -84,9 +84,9 @@ class FileWatch:
         return found is None or found == self._known.get(path.absolute())
 
     def _told(self, path: Path, found: _Place | None) -> str:
-        what = "the data directory " if path == self._directory else ""
+        what = "the data directory" if path == self._directory else path.name
         how = "was removed or renamed" if found is None else "was replaced by another"
-        return f"{what}{path} {how}"
+        return f"{what} {how}"
 
 
 class Lying(NamedTuple):
@@ -123,7 +123,7 @@ class Contents:
         lying = read_lying(self._path)
         if self._seen is not None and (lying is None or not self._follows(lying, self._seen)):
             raise Misplaced(
-                f"{self._path} was overwritten by another file: {WHAT_TO_DO}. Before that, remove "
+                f"{self._path.name} was overwritten by another file: {WHAT_TO_DO}. Before that, remove "
                 f"{self._path.name}-wal and {self._path.name}-shm, which belong to the overwritten file"
             )
         self._seen, self._stamp = lying, stamp
@@ -196,7 +196,7 @@ def _looked_at(path: Path, look: Callable[[Path], T]) -> T | None:
         return None
     except OSError as error:
         raise Misplaced(
-            f"cannot examine {path}: {(error.strerror or str(error)).lower()}; {WHAT_TO_DO}"
+            f"cannot examine {path.name}: {(error.strerror or str(error)).lower()}; {WHAT_TO_DO}"
         ) from None
 
 

@@ -255,3 +255,23 @@ def test_a_request_too_long_resets_its_stream_only() -> None:
     dialer, _ = pair.run()
     assert StreamReset(stream, "reset by peer") in dialer
     assert pair.listener.state is ConnectionState.OPEN
+
+
+def test_requests_that_come_with_the_end_of_the_handshake_wait_for_their_turn() -> None:
+    """While others have theirs; else each new connection would bring its own ahead of them."""
+    pair = Pair()
+    answers = 0
+    while pair.dialer.state is not ConnectionState.OPEN:
+        pair.listener.receive_data(pair.dialer.data_to_send(), pair.now)
+        pair.dialer.receive_data(pair.listener.data_to_send(), pair.now)
+    stream = pair.dialer.open_stream([ECHO], pair.now, lazy=True)
+    for _ in range(100):
+        pair.dialer.send(stream, frame(b"request"), pair.now)
+    pair.listener.postpone(pair.dialer.data_to_send(), pair.now)
+    assert pair.listener.state is ConnectionState.OPEN
+    assert pair.listener.stream_count == 0
+    assert pair.listener.is_resumable
+    while pair.listener.resume(pair.now):
+        answers += 1
+    assert answers
+    assert data_of(pair.run()[0], stream) == frame(b"re:request") * 100

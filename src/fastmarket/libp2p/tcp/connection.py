@@ -185,10 +185,12 @@ class Connection:
     def postpone(self, data: bytes, now: float) -> None:
         """Like `receive_data`, but nothing is processed before `resume`: others come first."""
         session = self._session
-        if session is None or self.state is _CLOSED:
-            self.receive_data(data, now)
+        if self.state is _CLOSED:
             return
         self.liveness.heard_at = now
+        if session is None:  # what comes with the end of the handshake waits, too
+            self._process(data, now, postponed=True)
+            return
         self._inbox += data
         session.mux.stalled = True
 
@@ -219,13 +221,15 @@ class Connection:
         """The transport's own buffer is full, or is not any more."""
         self.output.paused = paused
 
-    def _process(self, data: bytes, now: float) -> None:
+    def _process(self, data: bytes, now: float, *, postponed: bool = False) -> None:
         try:
             if self._session is None:
                 data = self._continue_upgrade(data, now)
             session = self._session
             if session is None:
                 return
+            if postponed and data:
+                session.mux.stalled = True
             at = 0 if session.mux.stalled else session.receive(data, now)
             if at < len(data):
                 self._inbox += data[at:]

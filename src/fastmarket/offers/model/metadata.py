@@ -13,6 +13,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from google.protobuf.message import DecodeError
 
 from fastmarket.errors import CallerFault, PeerFault
+from fastmarket.native.merkle import untracked
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody
 
 MAX_PORT = 2**16 - 1
@@ -143,7 +144,7 @@ class FileMetadata:
         _put(made, "name", name)
         _put(made, "ways", ways)
         _put(made, "url", url)
-        return made
+        return untracked(made)
 
     @classmethod
     def trusted(cls, body: OfferBody) -> FileMetadata:

@@ -16,7 +16,7 @@ from fastmarket.formats.envelope import seal
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.varint import decode_uvarint
 from fastmarket.native.batch import SignedBatch, encode_body
-from fastmarket.native.merkle import PlainOffers
+from fastmarket.native.merkle import PlainOffers, untracked
 from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.model.batch import MAX_BATCH_OFFERS, sign_batch
 from fastmarket.offers.model.metadata import FileMetadata, check_text, is_host
@@ -169,6 +169,7 @@ class OfferTerms:
     form: CidForm | None = None
 
     def __post_init__(self) -> None:
+        untracked(self)
         check_terms(self.content, self.user_id, self.user_name, self.metadata)
         if self.form is not None and cid_form(*self.form, self.content) is None:
             raise CallerFault("form", f"{self.form}: the content has no such CID")

@@ -173,7 +173,10 @@ class TcpLink(Link, asyncio.Protocol):
             self._owner.traffic.sent += len(data)
             if _write(transport, data):
                 self._viewed = len(data)
-            if self._clock.now() >= now + MAX_TURN_S or not connection.resume(now):
+            # Those that wait for their turn come first: more input here would be ahead of its place.
+            if self._clock.now() >= now + MAX_TURN_S or self._owner.run_queue.is_crowded:
+                break
+            if not connection.resume(now):
                 break
             self._deliver(now)
         else:
