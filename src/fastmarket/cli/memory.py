@@ -11,10 +11,10 @@ from pathlib import Path
 
 # Thresholds of the cycle collector: allocations per run, and how much more rarely it scans older generations.
 # Everything stops during a run, for 0.5 to 3 us an object. What is freed counts against what was allocated:
-# the first generation may hold many times its threshold where long-lived objects are exchanged for new ones, as
-# parts of messages are; so that is low, and a run takes up to 5 ms. The second has the parts of all messages
-# and calls in progress: 50 ms on a node under attack, once a million allocations, so that hardly any call
-# meets it. What is left of longer calls is in the third. Offers are in none (`native.merkle.untracked`).
+# the first generation may hold many times its threshold where long-lived objects are exchanged for new ones,
+# as parts of messages are; so that is low, and a run takes up to 5 ms. The second has the parts of all
+# messages and calls in progress: 50 ms on a node under attack, once a million allocations, so that hardly any
+# call meets it. What is left of longer calls is in the third. Offers are in none (`native.merkle.untracked`).
 GC_THRESHOLDS = (1_000, 1_000, 10)
 
 _MADV_DONTNEED = 4  # madvise(2), Linux
