@@ -212,7 +212,8 @@ class Node(Live):
         from fastmarket.node_payments import payments
 
         config = self._config
-        return payments(self.dht, self._identity, config.payments, self._data_dir, config.access.secrets_mode)
+        mode = config.access.secrets_mode
+        return payments(self.dht, self._identity, config.payments, self._data_dir, mode, self._fleet)
 
     def _market_server(self, metrics: NodeMetrics | None, around: Around | None) -> MarketServer:
         config = self._config

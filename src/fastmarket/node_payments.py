@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastmarket.config import PaymentConfig
-from fastmarket.formats.identity import Identity
+from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.net.clock import Clock
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.fetching.wallet import Wallet
@@ -27,6 +28,10 @@ from fastmarket.settlement.settler import Settler
 from fastmarket.storage.tab_ledger import TabLedger
 from fastmarket.storage.tab_scan import newest_receipts
 from fastmarket.storage.tabs import BuyerTable, SellerTable, TabDatabase, TabJournal
+
+if TYPE_CHECKING:
+    from fastmarket.fleet.credit import FleetCredit
+    from fastmarket.fleet.dht import FleetDht
 
 LOOK_S = 1.0  # between writes of what has changed, and of which nobody waits to be on disk
 
@@ -49,6 +54,7 @@ async def payments(
     config: PaymentConfig,
     data_dir: Path | None,
     secrets_mode: str = OWNER_ALONE,
+    fleet: FleetDht | None = None,
 ) -> AsyncIterator[Payments]:
     """Opens the tabs, from enter to exit; without a data directory they last as long. Raises NodeFault, and
     CallerFault("settlement")."""
@@ -63,7 +69,9 @@ async def payments(
         clock = dht.host.clock
         journal = TabJournal(database, clock.now)
         backings = Backings(config.settling, settlement.vouchers)
-        tabs = SellerTabs(identity.peer_id, config, BuyerTable(database), os.urandom(32), backings)
+        credit = None if fleet is None else _credit(fleet, identity.peer_id, config)
+        shares = None if credit is None else credit.shares
+        tabs = SellerTabs(identity.peer_id, config, BuyerTable(database), os.urandom(32), backings, shares)
         settler = _settler(settlement, backings, database.path, config, clock)
         bought = BuyerTabs(identity, config, SellerTable(database))
         wallet = Wallet(bought, journal, clock)
@@ -76,6 +84,8 @@ async def payments(
         try:
             yield Payments(Till(tabs), wallet, journal, ledger, settler)
         finally:
+            if credit is not None:
+                await credit.close()
             await ledger.close()
             await settling.stop()
             await looking.stop()
@@ -91,3 +101,10 @@ def _settler(
     return Settler(
         settlement, backings, lambda since: newest_receipts(path, since), config.settling, clock.now
     )
+
+
+def _credit(fleet: FleetDht, server: PeerId, config: PaymentConfig) -> FleetCredit:
+    from fastmarket.fleet.credit import FleetCredit
+    from fastmarket.storage.shared_credit import SharedCredit
+
+    return FleetCredit(SharedCredit(fleet.store, server.raw, config.currency), config.credit)

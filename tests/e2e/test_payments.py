@@ -6,18 +6,30 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from fastmarket.cli.processes import ServerProcess, environment, executable
 from fastmarket.config import PaymentConfig
+from fastmarket.formats.cid import Cid, Codec
+from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.unixfs.importer import cid_of_bytes
+from fastmarket.payments.buyer import BuyerTabs
+from fastmarket.payments.purse import Purse
+from fastmarket.payments.reasons import Reason
 from fastmarket.payments.receipt import open_receipt
 from fastmarket.payments.rows import BuyerRow, SellerRow
+from fastmarket.payments.tab import PricedOffer
+from fastmarket.payments.x402 import Payment, decode_terms, encode_payment
 from fastmarket.storage.tabs import TabDatabase
 from tests.e2e.conftest import Run, Servers
+from tests.redis_cluster import PROGRAM, engine_cluster
+from tests.virtual.payments import BuyerDisk
 
 SIZE = 20 * 256 * 1024 + 77
 LARGE = 96 * 1024 * 1024
@@ -177,3 +189,77 @@ def test_sigkill_of_either_side_loses_no_receipt(
     assert LARGE - len(KILLED_AT) * window <= at_seller.paid_bytes
     assert at_buyer.unverified <= 3 * window
     assert sum(one.served + one.lost for one in at_seller.owed) <= len(KILLED_AT) * window
+
+
+class Thief:
+    """Has a tab with each server, takes blocks, and signs no receipt."""
+
+    def __init__(self, content: bytes) -> None:
+        self.tabs = BuyerTabs(Identity.from_seed(bytes(32)), PaymentConfig(), BuyerDisk())
+        self.content = content
+
+    def take(self, seller: ServerProcess, cids: Sequence[Cid]) -> int:
+        """File bytes that came before the server refused for good."""
+        purse = self.tabs.purse(PeerId.from_text(id_of(seller)), bytes(16))
+        offer = self.tabs.offer(self.content, purse.tab.seller, 3)
+        got = 0
+        for cid in cids:
+            size = self._block(f"{seller.ready['content']}/ipfs/{cid}?format=raw", purse, offer, cid)
+            if size is None:
+                return got
+            got += size
+        return got
+
+    def _block(self, url: str, purse: Purse, offer: PricedOffer, cid: Cid) -> int | None:
+        for _ in range(100):  # while the store is asked
+            headers = {"User-Agent": "fastmarket/1"}
+            if purse.secret is not None:
+                ticket = self.tabs.ticket(purse, offer, self.content, cid.multihash).encode()
+                headers["PAYMENT-SIGNATURE"] = encode_payment(Payment(ticket, b"", purse.opening))
+            try:
+                with urllib.request.urlopen(
+                    urllib.request.Request(url, headers=headers), timeout=10
+                ) as answer:
+                    return len(answer.read())
+            except urllib.error.HTTPError as error:
+                terms = decode_terms(error.headers["PAYMENT-REQUIRED"])
+            if terms.reason is Reason.SESSION:
+                self.tabs.open_session(purse, terms.session_key, bytes(range(1, 33)), time.time())
+            elif terms.reason is not Reason.PENDING:
+                assert terms.reason is Reason.CREDIT
+                return None
+        raise AssertionError("the store was asked for ever")
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no redis-server or valkey-server")
+def test_servers_that_share_a_store_give_a_buyer_one_credit(
+    run_client: Run, servers: Servers, tmp_path: Path
+) -> None:
+    data = random.Random(3).randbytes(40 * 256 * 1024)
+    path = tmp_path / "movie.mkv"
+    path.write_bytes(data)
+    starts = range(0, len(data), 256 * 1024)
+    leaves = [cid_of_bytes(data[at : at + 256 * 1024]) for at in starts]
+    credit = PaymentConfig().credit.stranger_bytes
+    with engine_cluster(tmp_path, primaries=1) as engine:
+        options = ("--payments", "--content-port", "0", "--store", engine.url)
+        sellers = [servers.start(*options, "--data-dir", str(tmp_path / name)) for name in ("one", "two")]
+        cids = {sold(run_client, seller, path, 3) for seller in sellers}
+        thief = Thief(Cid.from_text(cids.pop()).multihash)
+        first = thief.take(sellers[0], leaves[:10])
+        second = thief.take(sellers[1], leaves)
+        assert first == 10 * (256 * 1024 + 14)  # the leaves are wrapped
+        assert 0 < second < credit
+        rest = thief.take(sellers[0], leaves[10:])
+        assert (first + second + rest) * 0.99 <= credit
+        tabs = [run_client("-p", seller.port, "owed", "--json").json["tabs"] for seller in sellers]
+        unpaid = [tab["unpaid"]["bytes"] for (tab,) in tabs]
+        assert credit // 2 < sum(unpaid) <= credit
+        assert min(unpaid) > 0
+        # Whoever pays is served, by the one that has the offer now.
+        buyer = servers.start("--payments", "--data-dir", str(tmp_path / "buyer"), join=sellers[1])
+        done = run_client(
+            "-p", buyer.port, "get", str(Cid(0, Codec.DAG_PB, thief.content)), "-o", "got", "-y"
+        )
+        assert done.status == 0, done
+        assert (tmp_path / "got").read_bytes() == data

@@ -143,6 +143,18 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
         "test_faults.py::test_peers_and_values_are_saved_after_a_bug",
     ),
     ("web/metrics.py", "NodeMetrics.__init__", "Repeating"): (REPEATS, ""),
+    ("fleet/credit.py", "FleetCredit._wake", "ensure_future"): (
+        ONCE,
+        "e2e/test_payments.py::test_servers_that_share_a_store_give_a_buyer_one_credit",
+    ),
+    ("fleet/credit.py", "FleetCredit._wake", "add_done_callback"): (
+        ONCE,
+        "e2e/test_payments.py::test_servers_that_share_a_store_give_a_buyer_one_credit",
+    ),
+    ("fleet/credit.py", "FleetCredit._ask", LOOP): (
+        ONCE,
+        "e2e/test_payments.py::test_servers_that_share_a_store_give_a_buyer_one_credit",
+    ),
     ("fleet/upkeep.py", "StoreUpkeep.__init__", "Repeating"): (REPEATS, ""),
     ("fleet/writer.py", "SharedWriter.start", "create_task"): (
         REPEATS,

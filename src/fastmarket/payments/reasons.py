@@ -21,7 +21,7 @@ class Reason(Enum):
     OFFER = "offer_hash"  # not a hash
     EXPIRED = "valid_until"
     FRAUD = "seq_twice"  # two of one seq with different sums: a proof, which is kept
-    PENDING = "pending"  # another one is being written
+    PENDING = "pending"  # another one is being written, or the store of the fleet is asked
     VOUCHER = "voucher"  # it has none, or one that cannot be read, and this seller settles by vouchers
     VOUCHER_TAB = "voucher_tab"  # made for another tab, seller, token, contract or chain
     VOUCHER_AMOUNT = "voucher_amount"  # for less than the receipt

@@ -29,6 +29,7 @@ from fastmarket.payments.reasons import Reason
 from fastmarket.payments.receipt import Receipt, ReceiptFault, open_receipt
 from fastmarket.payments.rows import SellerRow, SellerRows
 from fastmarket.payments.session import Ticket, TicketWindow, open_opening, shared_secret
+from fastmarket.payments.shares import CreditShares
 from fastmarket.payments.tab import SALT_BYTES, PricedOffer, Tab
 
 _WRITE_S = 1.0  # for a receipt that is being written, before what it pays for counts as lost
@@ -64,9 +65,10 @@ class SellerTabs:
         rows: SellerRows,
         session_private: bytes,
         backings: Backings | None = None,
+        shares: CreditShares | None = None,
     ) -> None:
         """`rows`: what is on disk. `session_private`: a fresh X25519 private key. `backings`: None: receipts
-        are debts."""
+        are debts. `shares`: of a fleet, whose servers give a buyer one credit together."""
         self.seller = seller
         self.backings = backings or Backings(config.settling)
         self.currency = config.currency
@@ -82,6 +84,7 @@ class SellerTabs:
         self._defaults: list[tuple[float, bytes]] = []  # when to look at whom
         self._timed: set[bytes] = set()
         self._is_disk_full = False
+        self._shares = shares
 
     # --- sessions
 
@@ -254,7 +257,9 @@ class SellerTabs:
         return self._defaults[0][0] if self._defaults else None
 
     def handle_timer(self, now: float) -> None:
-        """Counts as lost what was not paid in time."""
+        """Counts as lost what was not paid in time; gives back shares of credit that nobody needs."""
+        if self._shares is not None:
+            self._shares.give_back(self._accounts.peek, now)
         while self._defaults and self._defaults[0][0] <= now:
             _, buyer = heappop(self._defaults)
             self._timed.discard(buyer)
@@ -332,7 +337,7 @@ class SellerTabs:
             return Reason.CREDIT
         if account.is_stranger and self._strangers.left(account.block, now) < count:
             return Reason.HOUR
-        return None
+        return None if self._shares is None else self._shares.why_not(account, count, now)
 
     def _serve(self, account: Account, offer: PricedOffer, count: int, now: float) -> None:
         before = account.unpaid

@@ -49,5 +49,12 @@ def as_value(reply: object) -> bytes | int | None:
     raise _odd(reply)
 
 
+def as_count(reply: object) -> int:
+    """A number of things. Raises OddReply."""
+    if type(reply) is not int or reply < 0:
+        raise _odd(reply)
+    return reply
+
+
 def _odd(reply: object) -> OddReply:
     return OddReply(f"a reply of type {type(reply).__name__} where another was expected")

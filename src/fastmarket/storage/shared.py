@@ -29,8 +29,8 @@ from fastmarket.config import FleetConfig
 from fastmarket.native.sha256 import sha256
 from fastmarket.storage import scripts
 from fastmarket.storage.pauses import Pauses
-from fastmarket.storage.replies import as_fields, as_texts, as_value, readable
-from fastmarket.storage.store_trouble import EngineFault, KeyFault, Trouble, hangs, of_a_key, told
+from fastmarket.storage.replies import as_count, as_fields, as_texts, as_value, readable
+from fastmarket.storage.store_trouble import EngineFault, KeyFault, Trouble, hangs, key_fault, of_a_key, told
 from fastmarket.storage.store_url import StoreUrl
 
 log = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ class SharedStore:
             most = self._config.max_offers_per_content
             return f"the shared store already has {most} entries for that content, the maximum"
         key = self._key(row.content)
-        return str(_of_key(key, answer) if of_a_key(answer) else told(answer, self.url))
+        return str(key_fault(key, answer) if of_a_key(answer) else told(answer, self.url))
 
     async def drop(self, content: bytes, fields: Sequence[bytes]) -> None:
         """Deletes fields that are no longer valid. Raises StorageFault."""
@@ -204,7 +204,7 @@ class SharedStore:
         async with self._guarded("get_value", key, self._config.write_timeout_s):
             found = as_value(await self._ask(key, "EVAL", scripts.VALUE, 1, key, max_bytes))
         if isinstance(found, int):
-            raise _of_key(key, f"a value of {found} bytes, where the maximum is {max_bytes}")
+            raise key_fault(key, f"a value of {found} bytes, where the maximum is {max_bytes}")
         return found
 
     async def put_value(self, record_key: bytes, value: bytes, lives_s: int) -> None:
@@ -212,6 +212,12 @@ class SharedStore:
         key = self._record(record_key)
         async with self._guarded("put_value", key, self._config.write_timeout_s):
             await self._ask(key, "SET", key, value, "EX", max(1, lives_s))
+
+    async def count(self, what: bytes, name: bytes, script: str, *words: bytes | int) -> int:
+        """What a script makes of the value of a name of that kind: a number. Raises StorageFault."""
+        key = b"%s:%s:{%s}" % (self._namespace, what, sha256(name).hex().encode())
+        async with self._guarded(what.decode(), key, self._config.write_timeout_s):
+            return as_count(await self._ask(key, "EVAL", script, 1, key, *words))
 
     async def runs(self) -> frozenset[str]:
         """The run ids of the primaries that answer: a new run may have lost the data of the previous one.
@@ -356,7 +362,7 @@ class SharedStore:
             self.operations[what, "failed"] += 1
             if not hangs(fault):
                 self._pauses.answered(node, key)
-                raise (_of_key(key, fault) if of_a_key(fault) else told(fault, self.url)) from None
+                raise (key_fault(key, fault) if of_a_key(fault) else told(fault, self.url)) from None
             wrong = told(fault, self.url)
             if not isinstance(fault, TimeoutError):
                 self._pause(node, str(wrong))
@@ -391,8 +397,3 @@ class SharedStore:
 async def _run_of(node: ClusterNode) -> str:
     answer: Any = await node.execute_command("INFO", "server")
     return str(answer["run_id"])
-
-
-def _of_key(key: bytes, why: object) -> KeyFault:
-    text = str(why).partition(" script: ")[0]
-    return KeyFault(f"the value under {key.decode()} in the shared store is not ours: {text}")

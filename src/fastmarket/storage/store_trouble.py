@@ -183,6 +183,12 @@ def told(fault: BaseException, url: StoreUrl) -> EngineFault:
     return EngineFault(f"the shared store {how}: {trouble.words}{shown}")
 
 
+def key_fault(key: bytes, why: object) -> KeyFault:
+    """Of a key with an unusable value."""
+    text = str(why).partition(" script: ")[0]
+    return KeyFault(f"the value under {key.decode()} in the shared store is not ours: {text}")
+
+
 def _chain(fault: BaseException) -> Iterator[BaseException]:
     """From the deepest cause up to the fault itself."""
     found: list[BaseException] = []
