@@ -24,6 +24,11 @@ DEFAULT_BYTES = 512 << 20
 MIN_BYTES = 128 << 20  # below it a node would hold nearly nothing for others
 # A node that has served calls and holds nothing: interpreter, libraries, routing table, small caches.
 BASE_BYTES = 64 << 20
+# The same with all ports, and what the allocator keeps after a while.
+WORN_BYTES = 72 << 20
+# Of what is left: what a node has that is full of offers, with some callers. It has to be below `tight_part` of
+# the limit, or the node would refuse peers as long as it is full.
+FULL_PART = 0.75
 # What is left of the limit: for own offers, for those of others, and for what peers and callers make us hold.
 # The
 # rest is for caches and what the allocator cannot return.
@@ -79,7 +84,7 @@ def fitted(config: NodeConfig) -> NodeConfig:
     if limit < MIN_BYTES:
         needed = f"{MIN_BYTES:,} ({MIN_BYTES >> 20} MiB)"
         raise CallerFault("memory-limit", f"{limit:,} bytes; a node needs {needed}")
-    left = limit - BASE_BYTES
+    left = min(limit - BASE_BYTES, int((limit * config.memory.tight_part - WORN_BYTES) / FULL_PART))
     offers, memory = _offers(config.offers, left), _memory(config.memory, int(left * HELD_PART))
     part = memory.held_bytes / config.memory.held_bytes
     if (offers, memory) == (config.offers, config.memory):
