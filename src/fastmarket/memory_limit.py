@@ -26,8 +26,8 @@ MIN_BYTES = 128 << 20  # below it a node would hold nearly nothing for others
 BASE_BYTES = 64 << 20
 # The same with all ports, and what the allocator keeps after a while.
 WORN_BYTES = 72 << 20
-# Of what is left: what a node has that is full of offers, with some callers. It has to be below `tight_part` of
-# the limit, or the node would refuse peers as long as it is full.
+# Of what is left: what a node has that is full of offers, with some callers. It has to be below `tight_part`
+# of the limit, or the node would refuse peers as long as it is full.
 FULL_PART = 0.75
 # What is left of the limit: for own offers, for those of others, and for what peers and callers make us hold.
 # The
