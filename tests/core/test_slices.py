@@ -58,8 +58,8 @@ def begun() -> SliceQueue[Numbers]:
 def test_slices_that_start_late_are_followed_by_smaller_ones_and_grow_again() -> None:
     queue, least = begun(), int(LARGEST * LEAST_SLICE_SHARE)
     assert sizes_of(queue, 0.0, 3) == [LARGEST] * 3
-    assert sizes_of(queue, 2 * LATE_S, 5) == [32, 16, least, least, least]
-    grown = sizes_of(queue, LATE_S / 2, 7)
+    assert sizes_of(queue, 2 * LATE_S, 5) == [32, least, least, least, least]
+    grown = sizes_of(queue, LATE_S / 2, 6)
     assert grown == sorted(set(grown))
     assert grown[-1] == LARGEST
 

@@ -64,7 +64,7 @@ class OfferConfig:
     sweep_lookups: int = 16  # concurrent lookups per sweep: with alpha 10 some 160 requests
     sweep_timeout_s: float = 600.0  # a sweep of 512 offers that lie far apart: 32 rounds of lookups
     # Offers of a large registration signed and stored together: 7 ms in which nobody else has a turn; fewer,
-    # down to an eighth, while others wait for theirs
+    # down to a quarter, while others wait for theirs
     register_slice: int = 256
     max_registering: int = 8  # such slices in progress at once, of all callers; more wait
     # How long a batched registration is retried while its quorum is missing: as long as the caller of a

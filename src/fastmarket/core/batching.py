@@ -20,8 +20,8 @@ P = TypeVar("P", bound="Divisible")
 SLICE_PAUSE_S = 0.002
 # A slice that starts so much later than it might has waited for other work: the next is half as large, down
 # to this share; else it grows by an eighth of the largest (AIMD).
-LATE_S = 0.006
-LEAST_SLICE_SHARE = 1 / 8
+LATE_S = 0.002
+LEAST_SLICE_SHARE = 1 / 4
 
 
 class RegistrationSlots:

@@ -35,6 +35,8 @@ COST_BYTES = 4096
 # Wire types (protobuf.dev, "Message structure"), and how many bytes a value of the others takes.
 _VARINT, _LENGTH_DELIMITED = 0, 2
 _FIXED_BYTES = {1: 8, 5: 4}
+_LONG = 0x80  # a byte from which on another one belongs to the same varint
+_SHORT_TAGS = frozenset(range(_LENGTH_DELIMITED, _LONG, 8))  # of one byte, with a length after it
 
 # Entries of a large answer made in one piece, some 8 us each, and its cost in the same units.
 MADE_A_PIECE = 64
@@ -302,6 +304,9 @@ def check_fields(raw: bytes, most: int) -> None:
             count += 1
             if count > most:
                 raise CallerFault("request", f"more than {most} fields")
+            if raw[at] in _SHORT_TAGS and at + 1 < size and raw[at + 1] < _LONG:  # nearly all of them
+                at += 2 + raw[at + 1]
+                continue
             tag, at = decode_protobuf_varint(raw, at)
             kind = tag & 7
             if kind in _FIXED_BYTES:
