@@ -20,6 +20,7 @@ from fastmarket.net.bitswap.exchange import BitswapExchange, NoBlocks
 from fastmarket.net.bitswap.holder import BitswapHolder
 from fastmarket.net.bitswap.paid_holder import PaidBitswapHolder
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.fetching.debts import DEBTS_LOOK_S, DebtPayer
 from fastmarket.net.fetching.fetcher import Fetcher
 from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
@@ -32,6 +33,7 @@ from fastmarket.net.tab_streams import TabStreams
 from fastmarket.node_content import Selling
 from fastmarket.node_payments import Payments
 from fastmarket.payments.peer_sales import PeerSales
+from fastmarket.repeating import Repeating
 from fastmarket.storage.holders import HolderFile, HolderSaver
 
 FIND_PEER_S = 10.0  # for the lookup of a holder that told no address
@@ -84,10 +86,13 @@ async def fetching(
     history = HolderHistory(config.fetching) if file is None else file.read(config.fetching)
     fetcher = Fetcher(config.fetching, config.holders, host.run_queue, sources, history)
     saver = None if file is None else HolderSaver(file, history, lambda: fetcher.totals.ended)
+    paying = None if payments is None else _paying(payments, dht)
     try:
         yield Fetching(fetcher, Prober(dialer, config.holders, host.clock, history), bitswap)
         await fetcher.close()
     finally:
+        if paying is not None:
+            await paying.stop()
         if saver is not None:
             await saver.close()
         await bitswap.close()
@@ -116,6 +121,15 @@ def _over_bitswap(
         return BitswapHolder(bitswap, peer, answers)
     call = TabCall(dht.host, peer, partial(_find_peer, dht))
     return PaidBitswapHolder(bitswap, peer, answers, payer, call, pay_timeout_s, dht.host.faults)
+
+
+def _paying(payments: Payments, dht: DhtNode) -> Repeating:
+    """Pays what purchases leave unpaid, from now on."""
+    debts = DebtPayer(payments.wallet, dht.host, partial(_find_peer, dht))
+    debts.remember(payments.unpaid)
+    paying = Repeating("paying what is due", lambda: DEBTS_LOOK_S, debts.look, dht.host.faults)
+    paying.start()
+    return paying
 
 
 def _sales(dht: DhtNode, selling: Selling, payments: Payments) -> PeerSales:

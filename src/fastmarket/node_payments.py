@@ -15,6 +15,7 @@ from fastmarket.config import PaymentConfig
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.net.clock import Clock
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.fetching.debts import MAX_KEPT_DEBTS
 from fastmarket.net.fetching.wallet import Wallet
 from fastmarket.payments.backing import Backings
 from fastmarket.payments.buyer import BuyerTabs
@@ -45,6 +46,8 @@ class Payments:
     journal: TabJournal
     ledger: TabLedger
     settler: Settler
+    unpaid: tuple[bytes, ...]
+    """Sellers that were owed something at the start."""
 
 
 @asynccontextmanager
@@ -66,6 +69,7 @@ async def payments(
             data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastmarket-")))
         database = await asyncio.to_thread(TabDatabase, data_dir)
         stack.callback(database.close)
+        unpaid = await asyncio.to_thread(database.unpaid_sellers, MAX_KEPT_DEBTS)
         clock = dht.host.clock
         journal = TabJournal(database, clock.now)
         backings = Backings(config.settling, settlement.vouchers)
@@ -82,7 +86,7 @@ async def payments(
         if settler.is_needed:
             settling.start()
         try:
-            yield Payments(Till(tabs), wallet, journal, ledger, settler)
+            yield Payments(Till(tabs), wallet, journal, ledger, settler, tuple(unpaid))
         finally:
             if credit is not None:
                 await credit.close()

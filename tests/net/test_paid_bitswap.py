@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,15 +17,18 @@ from fastmarket.errors import StreamFailed
 from fastmarket.exchange.bitswap.client import AskOutcome, BlockAbsent, BlockSent
 from fastmarket.exchange.fetching.events import Ask
 from fastmarket.exchange.fetching.holder import AskFailure
-from fastmarket.formats.identity import Identity
+from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.formats.varint import frame
 from fastmarket.net.bitswap.exchange import BitswapExchange, NoBlocks
 from fastmarket.net.bitswap.paid_holder import PaidBitswapHolder
 from fastmarket.net.clock import Clock
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.fetching.debts import FIRST_WAIT_S, DebtPayer
 from fastmarket.net.fetching.wallet import Wallet
 from fastmarket.net.tab_calls import TabCall
 from fastmarket.net.tab_streams import MAX_STREAMS_PER_PEER, TabStreams
+from fastmarket.payments.accounts import Accounts
 from fastmarket.payments.buyer import BuyerTabs
 from fastmarket.payments.frames import MAX_FRAME_BYTES, TAB_PROTOCOL
 from fastmarket.payments.peer_sales import PeerSales
@@ -305,3 +309,88 @@ async def answers(call: TabCall) -> bool:
         return isinstance(await call.price(b""), PaymentTerms)
     except StreamFailed:
         return False
+
+
+# --- what a purchase left unpaid
+
+
+async def bought_without_paying(one: Trade, blocks: int) -> None:
+    """They came, and the seller was gone before the receipt."""
+    holder = one.holder()
+    one.ask(holder, *range(blocks))
+    await until(lambda: one.answers.count == blocks)
+    holder._pay_timeout_s = 0.0
+    await holder.close()
+
+
+async def paid_up(one: Trade, wallet: Wallet, sellers: Sequence[bytes] = ()) -> DebtPayer:
+    """When a wait is over."""
+
+    async def nowhere(peer: PeerId) -> PeerInfo | None:
+        return seed(one.seller)
+
+    debts = DebtPayer(wallet, one.buyer.host, nowhere)
+    debts.remember(sellers)
+    await debts.look()
+    assert debts.paid == 0, "it is not due yet"
+    wallet.clock = Clock(lambda: time.time() + FIRST_WAIT_S)
+    await debts.look()
+    return debts
+
+
+def test_a_debt_is_paid_without_another_purchase(run: Run[Any]) -> None:
+    async def main() -> None:
+        async with trade() as one:
+            await bought_without_paying(one, 3)
+            assert one.paid() == (0, 3 * BLOCK_BYTES)
+            debts = await paid_up(one, one.wallet)
+            assert (debts.paid, one.wallet.tabs.owing()) == (1, [])
+            assert one.paid() == (3 * BLOCK_BYTES, 0)
+
+    run(main())
+
+
+def test_and_after_a_restart_of_either_side(run: Run[Any]) -> None:
+    async def main() -> None:
+        async with trade() as one:
+            await bought_without_paying(one, 3)
+            one.wallet.look()
+            await one.wallet.close()
+            disk = one.wallet._writer.disk
+            (row,) = disk.rows.values()
+            assert row.due or not row.is_accepted
+            again = Wallet(BuyerTabs(_identity(one.buyer), CONFIG, disk), Writer(disk), Clock())
+            debts = await paid_up(one, again, [row.seller])
+            assert (debts.paid, again.tabs.owing()) == (1, [])
+            assert one.paid() == (3 * BLOCK_BYTES, 0)
+
+    run(main())
+
+
+def test_a_seller_that_is_away_is_tried_again_later_and_later(run: Run[Any]) -> None:
+    async def main() -> None:
+        async with trade() as one:
+            await bought_without_paying(one, 3)
+            one.till.disk.is_full = True
+            debts = await paid_up(one, one.wallet)
+            assert debts.paid == 0
+            one.till.disk.is_full = False
+            await debts.look()
+            assert debts.paid == 0, "not at once"
+            one.wallet.clock = Clock(lambda: time.time() + 4 * FIRST_WAIT_S)
+            await debts.look()
+            assert (debts.paid, one.paid()) == (1, (3 * BLOCK_BYTES, 0))
+
+    run(main())
+
+
+def test_a_seller_that_lost_its_file_is_paid_on_a_session_of_its_own(run: Run[Any]) -> None:
+    async def main() -> None:
+        async with trade() as one:
+            await bought_without_paying(one, 3)
+            one.till.tabs._accounts = Accounts(one.seller.host.peer_id, "unit", CONFIG.credit, one.till.disk)
+            one.till.disk.rows.clear()
+            debts = await paid_up(one, one.wallet)
+            assert (debts.paid, one.paid()) == (1, (3 * BLOCK_BYTES, 0))
+
+    run(main())

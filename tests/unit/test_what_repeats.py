@@ -125,6 +125,7 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("storage/tabs.py", "TabJournal.close", LOOP): (ONCE, ""),
     ("node_payments.py", "payments", "Repeating"): (REPEATS, ""),
     ("node_content.py", "_looked_after", "Repeating"): (REPEATS, ""),
+    ("node_fetching.py", "_paying", "Repeating"): (REPEATS, ""),
     ("storage/holders.py", "HolderSaver.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.on_named", "ensure_future"): (ONCE, ""),

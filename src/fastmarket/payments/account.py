@@ -112,7 +112,10 @@ class Account:
 
     def row_with(self, receipt: Receipt, raw: bytes, *, is_covered: bool) -> SellerRow:
         """As it will be when the receipt counts."""
-        after = Account.of(self.row(), self.tab.seller, self.policy)
+        after = Account.__new__(Account)
+        for name in _COPIED:
+            setattr(after, name, getattr(self, name))
+        after.owed = {key: Owed(one.price, one.served, one.lost) for key, one in self.owed.items()}
         after.settle(receipt, raw, receipt_bytes(self, receipt), is_covered=is_covered)
         return after.row()
 
@@ -223,3 +226,5 @@ _KEPT = (
         "proof",
     ),
 )
+
+_COPIED = tuple(name for name in Account.__slots__ if name != "__weakref__")

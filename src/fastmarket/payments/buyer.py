@@ -226,6 +226,10 @@ class BuyerTabs:
         self._changed[purse.tab.seller.raw] = purse
         return taken
 
+    def owing(self) -> list[Purse]:
+        """The tabs in memory on which something is due that no purchase under way will pay for."""
+        return [purse for purse in self._purses.values() if purse.is_owing]
+
     def spent_today(self, now: float) -> int:
         """In receipts, to all sellers. Raises NodeFault."""
         day = int(now // DAY_S)

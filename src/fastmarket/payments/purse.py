@@ -201,6 +201,13 @@ class Purse:
         self.new_tabs += 1
 
     @property
+    def is_owing(self) -> bool:
+        """Whether something is due to the seller, and nothing is under way: no purchase will pay for it."""
+        if any(one.asked for one in self.due.values()):
+            return False
+        return not self.is_accepted or any(one.verified for one in self.due.values())
+
+    @property
     def pending_cost(self) -> int:
         """What all that is outstanding would cost."""
         return sum(PricedOffer(b"", one.price).cost(one.outstanding) for one in self.due.values())

@@ -12,13 +12,16 @@ from fastmarket.payments.rows import BuyerRow, DueRow, OwedRow, SellerRow
 Row = TypeVar("Row", SellerRow, BuyerRow)
 
 
+_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (SellerRow, BuyerRow)}
+
+
 class DamagedTab(ValueError):
     """A row that no fastmarket wrote."""
 
 
 def text_of(row: SellerRow | BuyerRow) -> str:
     """The JSON of a row."""
-    return json.dumps({field.name: _plain(getattr(row, field.name)) for field in fields(row)})
+    return json.dumps({name: _plain(getattr(row, name)) for name in _NAMES[type(row)]})
 
 
 def row_of(kind: type[Row], text: str) -> Row:
@@ -32,11 +35,14 @@ def row_of(kind: type[Row], text: str) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
+    kind = type(value)
+    if kind is bytes:
         return value.hex()
-    if isinstance(value, OwedRow | DueRow):
+    if kind is tuple:
+        return [_plain(one) for one in value]
+    if kind is OwedRow or kind is DueRow:
         return [_plain(one) for one in astuple(value)]
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+    return value
 
 
 def _exactly(kind: type) -> Callable[[Any], Any]:

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -124,6 +125,11 @@ class TabDatabase:
     def sellers(self) -> Iterator[BuyerRow]:
         """Likewise."""
         return self._all(BuyerRow, "sellers")
+
+    def unpaid_sellers(self, most: int) -> list[bytes]:
+        """Up to so many that lack a receipt, or were not yet signed one for what came. Raises NodeFault."""
+        found = (row.seller for row in self.sellers() if row.due or (row.receipt and not row.is_accepted))
+        return list(islice(found, most))
 
     def spent(self, day: int) -> int:
         """Amounts of receipts that were signed on that day of UTC. Raises NodeFault."""

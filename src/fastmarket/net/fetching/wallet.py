@@ -35,17 +35,17 @@ log = logging.getLogger(__name__)
 MAX_REFUSALS = 8
 """Of one request with 402, before the holder is given up: a session, a receipt or two, and some waiting."""
 
-_SESSION_REASONS = frozenset(
+SESSION_REASONS = frozenset(
     {Reason.SESSION, Reason.SELLER_KEY, Reason.TICKET, Reason.NUMBER, Reason.OPENING, Reason.BUYER_KEY}
 )
 # The receipt, or its tab, will never be taken.
-_FOR_GOOD = frozenset(
+FOR_GOOD = frozenset(
     {
         *(Reason.RECEIPT, Reason.SIGNATURE, Reason.TAB, Reason.SALT),
         *(Reason.OFFER, Reason.SEQ, Reason.BYTES, Reason.AMOUNT),
     }
 )
-_MENDED = _SESSION_REASONS | _FOR_GOOD | {Reason.CREDIT, Reason.EXPIRED}
+_MENDED = SESSION_REASONS | FOR_GOOD | {Reason.CREDIT, Reason.EXPIRED}
 _LATER_S = {Reason.PENDING: 0.05, Reason.DISK: 30.0, Reason.HOUR: 60.0}  # when to ask again
 
 
@@ -319,7 +319,7 @@ class Payer:
     ) -> RefusedAsk | None:
         """`secret`: of the session of the request that was refused."""
         purse, tabs = self._purse, self._tabs
-        if terms.reason in _SESSION_REASONS:
+        if terms.reason in SESSION_REASONS:
             if secret == purse.secret:  # else another request has opened one meanwhile
                 now, private = self._wallet.clock.now(), os.urandom(32)
                 was_refused = terms.reason is Reason.NUMBER
@@ -327,7 +327,7 @@ class Payer:
             return None if purse.secret is not None else _refused(terms)
         if terms.reason is Reason.EXPIRED:
             return None if self._renew(then) else _refused(terms)
-        if terms.reason in _FOR_GOOD:
+        if terms.reason in FOR_GOOD:
             # Else another request was told so, and has begun another one.
             is_ours = secret == purse.secret
             return _refused(terms) if is_ours and not self._begin_tab(terms.reason) else None
