@@ -63,12 +63,12 @@ def check_log(node: ServerProcess) -> None:
         raise AssertionError(log)
 
 
-def sell(node: ServerProcess, path: Path) -> str:
+def sell(node: ServerProcess, path: Path, price: int = 0) -> str:
     """The CID; the import is over then, and the offer stored."""
 
     async def sold() -> str:
         async with MarketClient(node.ready["grpc"]) as market:
-            events = [event async for event in market.sell([str(path)], 0)]
+            events = [event async for event in market.sell([str(path)], price)]
         (item,) = (event for event in events if isinstance(event, SoldItem))
         assert item.cid, item.message
         return item.cid

@@ -129,7 +129,7 @@ class BuyerTabs:
             pending = sum(one.pending_cost for one in self._purses.values() if one.outstanding)
             if self.spent_today(now) + pending + offer.cost(count) > budget:
                 return Permission.BUDGET
-        if purse.outstanding and purse.outstanding + count > purse.credit:
+        if purse.unpaid and purse.unpaid + count > purse.credit:
             return Permission.UNPAID
         return Permission.YES
 

@@ -55,6 +55,7 @@ class Purse:
         "tab",
         "total_amount",
         "total_bytes",
+        "unaccepted",
         "unverified",
         "unverified_left",
     )
@@ -69,6 +70,7 @@ class Purse:
         self.is_written = True
         self.total_bytes = self.total_amount = 0  # on earlier tabs
         self.unverified = 0
+        self.unaccepted = 0  # that the newest receipt pays for: unpaid to the seller until it has it
         self.unverified_left = config.window_bytes
         """What may still be paid for without having been verified, in this run."""
         self.lost_track = 0
@@ -176,6 +178,7 @@ class Purse:
         amount = receipt.cumulative_amount - self.paid_amount
         self.seq, (self.paid_bytes, self.paid_amount) = receipt.seq, receipt.sums
         self.receipt, self.is_accepted, self.is_written = raw, False, False
+        self.unaccepted = count
         if day != self.day:
             self.day, self.day_amount = day, 0
         self.day_amount += amount
@@ -199,6 +202,11 @@ class Purse:
         self.secret, self.seller_key, self.opening, self.number = None, b"", b"", 0
         self.lost_track = self._config.window_bytes
         self.new_tabs += 1
+
+    @property
+    def unpaid(self) -> int:
+        """What the seller may count as unpaid, until it has the newest receipt."""
+        return self.outstanding + (0 if self.is_accepted else self.unaccepted)
 
     @property
     def is_owing(self) -> bool:

@@ -225,6 +225,37 @@ def test_many_requests_that_are_refused_at_once_open_one_session(run: Run[Any]) 
     scenario(run, play)
 
 
+def test_nothing_is_asked_beyond_the_credit_while_a_receipt_is_on_its_way(run: Run[Any]) -> None:
+    """The seller counts what it pays for until it has it; to be refused again and again meanwhile would end
+    the purchase."""
+
+    async def play(buyer: Buyer) -> None:
+        buyer.writer.is_held = True
+        turns = []
+        for is_held in (True, False):
+            buyer.writer.is_held = is_held
+            if not is_held:
+                buyer.writer.let_go()
+                await asyncio.sleep(0)
+                carrier = buyer.ask()
+                assert buyer.payer.may_send(carrier, buyer.wake) is SendTurn.SEND
+                buyer.payer.header(carrier)  # with the receipt; the seller's disk is slow
+            while (turn := buyer.payer.may_send(ask := buyer.ask(), buyer.wake)) is SendTurn.SEND:
+                told, required = buyer.sent(ask)
+                if not told:
+                    assert buyer.payer.on_refused(ask, required, buyer.wake) is None
+                    assert Reason.CREDIT not in buyer.seller.tabs.refused
+                else:
+                    buyer.payer.on_block(ask, BLOCK_BYTES, told, buyer.wake)
+            turns.append(turn)
+        assert turns == [SendTurn.WAIT, SendTurn.WAIT]
+        assert Reason.CREDIT not in buyer.seller.tabs.refused
+        assert buyer.purse.seq == 1
+        assert 3 * MIB < buyer.seller.served_bytes <= 4 * MIB
+
+    scenario(run, play)
+
+
 # --- refused for good
 
 
