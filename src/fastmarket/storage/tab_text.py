@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import MISSING, astuple, fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from fastmarket.payments.rows import BuyerRow, DueRow, OwedRow, SellerRow
 
 Row = TypeVar("Row", SellerRow, BuyerRow)
-
-
-_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (SellerRow, BuyerRow)}
 
 
 class DamagedTab(ValueError):
@@ -21,7 +18,10 @@ class DamagedTab(ValueError):
 
 def text_of(row: SellerRow | BuyerRow) -> str:
     """The JSON of a row."""
-    return json.dumps({name: _plain(getattr(row, name)) for name in _NAMES[type(row)]})
+    told = {name: getattr(row, name) for name in _NAMES[type(row)]}
+    for name, write in _WRITTEN[type(row)]:
+        told[name] = write(told[name])
+    return json.dumps(told)
 
 
 def row_of(kind: type[Row], text: str) -> Row:
@@ -32,17 +32,6 @@ def row_of(kind: type[Row], text: str) -> Row:
         return kind(**{field.name: _READERS[str(field.type)](told[field.name]) for field in given})
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedTab(f"{type(error).__name__}: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    kind = type(value)
-    if kind is bytes:
-        return value.hex()
-    if kind is tuple:
-        return [_plain(one) for one in value]
-    if kind is OwedRow or kind is DueRow:
-        return [_plain(one) for one in astuple(value)]
-    return value
 
 
 def _exactly(kind: type) -> Callable[[Any], Any]:
@@ -80,4 +69,19 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "tuple[bytes, ...]": _several(bytes.fromhex),
     "tuple[OwedRow, ...]": _several(_owed),
     "tuple[DueRow, ...]": _several(_due),
+}
+
+_WRITERS: dict[str, Callable[[Any], Any]] = {
+    "bytes": bytes.hex,
+    "tuple[bytes, ...]": lambda value: [one.hex() for one in value],
+    "tuple[OwedRow, ...]": lambda value: [
+        [one.offer_hash.hex(), one.price, one.served, one.lost] for one in value
+    ],
+    "tuple[DueRow, ...]": lambda value: [[one.offer_hash.hex(), one.price, one.verified] for one in value],
+}
+"""Of fields that JSON does not hold as they are."""
+_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (SellerRow, BuyerRow)}
+_WRITTEN = {
+    kind: tuple((one.name, _WRITERS[str(one.type)]) for one in fields(kind) if str(one.type) in _WRITERS)
+    for kind in (SellerRow, BuyerRow)
 }

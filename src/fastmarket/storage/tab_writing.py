@@ -17,8 +17,6 @@ from fastmarket.storage.tab_text import row_of, text_of
 KEPT_MONTHS = 36
 """Months that are kept one by one, some 80 bytes each for each tab; older ones become one, "earlier"."""
 
-_BUYER_NOW = "SELECT paid_bytes, paid_amount FROM buyers WHERE peer = ? AND currency = ?"
-_SELLER_NOW = "SELECT paid_bytes, paid_amount FROM sellers WHERE peer = ? AND currency = ?"
 _PUT_BUYER = """
 INSERT OR REPLACE INTO buyers (peer, currency, row, paid_bytes, paid_amount, unpaid_bytes, unpaid_amount,
 lost_bytes, lost_amount, defaults, blocked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -32,7 +30,14 @@ ON CONFLICT (side, month, peer, currency) DO UPDATE SET receipts = receipts + ex
 bytes = CASE WHEN bytes > {MAX_SUM} - excluded.bytes THEN {MAX_SUM} ELSE bytes + excluded.bytes END,
 amount = CASE WHEN amount > {MAX_SUM} - excluded.amount THEN {MAX_SUM} ELSE amount + excluded.amount END
 """
-_ADD = f"INSERT INTO months VALUES (?, ?, ?, ?, ?, ?, ?) {_ON_CONFLICT}"
+# What a row adds to its month: the difference to the row before, which is still there.
+_ADD_OF = f"""
+INSERT INTO months SELECT ?1, ?2, ?3, ?4, 1, max(?5 - had_bytes, 0), max(?6 - had_amount, 0) FROM (
+    SELECT coalesce(max(paid_bytes), 0) AS had_bytes, coalesce(max(paid_amount), 0) AS had_amount
+    FROM {{table}} WHERE peer = ?3 AND currency = ?4
+) WHERE ?5 > had_bytes OR ?6 > had_amount {_ON_CONFLICT}
+"""
+_ADD = {TabSide.SOLD: _ADD_OF.format(table="buyers"), TabSide.BOUGHT: _ADD_OF.format(table="sellers")}
 _NEVER = 1_000_000  # behind all months
 _MONTH_BEFORE = "SELECT max(month) FROM months WHERE side = ? AND month < ?"
 _FOLD = f"""
@@ -43,21 +48,21 @@ _DROP = f"DELETE FROM months WHERE side = ? AND month > {EARLIER} AND month < ?"
 
 
 def put_rows(connection: sqlite3.Connection, rows: Iterable[SellerRow | BuyerRow], month: int) -> None:
-    """Replaces the rows; what they add counts for that month."""
+    """Replaces the rows; what they add counts for that month. Of several of one tab the last one counts: a
+    tab has one receipt at most that is not on disk."""
+    sold: dict[tuple[bytes, str], SellerRow] = {}
+    bought: dict[tuple[bytes, str], BuyerRow] = {}
     for row in rows:
-        entry = tab_entry(row)
-        is_sold = entry.side is TabSide.SOLD
-        where = entry.peer, entry.currency
-        before = connection.execute(_BUYER_NOW if is_sold else _SELLER_NOW, where).fetchone()
-        _add(connection, entry, (0, 0) if before is None else before, month)
-        common = (*where, text_of(row), *_sums(entry))
-        if isinstance(row, BuyerRow):
-            connection.execute(_PUT_SELLER, (*common, row.day, row.day_amount))
+        if isinstance(row, SellerRow):
+            sold[row.buyer, row.currency] = row
         else:
-            lost = entry.lost
-            connection.execute(
-                _PUT_BUYER, (*common, lost.bytes, lost.amount, entry.defaults, entry.is_blocked)
-            )
+            bought[row.seller, row.currency] = row
+    sales = [(tab_entry(row), text_of(row)) for row in sold.values()]
+    _add(connection, TabSide.SOLD, [entry for entry, _ in sales], month)
+    connection.executemany(_PUT_BUYER, [_buyer_fields(entry, text) for entry, text in sales])
+    purchases = [(tab_entry(row), row) for row in bought.values()]
+    _add(connection, TabSide.BOUGHT, [entry for entry, _ in purchases], month)
+    connection.executemany(_PUT_SELLER, [_seller_fields(entry, row) for entry, row in purchases])
 
 
 def fill_in(connection: sqlite3.Connection) -> None:
@@ -88,15 +93,25 @@ def _texts(connection: sqlite3.Connection, table: str) -> list[str]:
     return [str(row[0]) for row in rows]
 
 
-def _sums(entry: TabEntry) -> tuple[int, int, int, int]:
-    return entry.signed.bytes, entry.signed.amount, entry.unpaid.bytes, entry.unpaid.amount
+def _add(connection: sqlite3.Connection, side: TabSide, entries: Iterable[TabEntry], month: int) -> None:
+    added = [
+        (int(side), month, one.peer, one.currency, one.signed.bytes, one.signed.amount)
+        for one in entries
+        if one.signed.bytes or one.signed.amount
+    ]
+    connection.executemany(_ADD[side], added)
 
 
-def _add(
-    connection: sqlite3.Connection, entry: TabEntry, before: tuple[int | None, int | None], month: int
-) -> None:
-    more_bytes = entry.signed.bytes - (before[0] or 0)
-    more_amount = entry.signed.amount - (before[1] or 0)
-    if more_bytes > 0 or more_amount > 0:  # one receipt: the next is not signed before this one is on disk
-        added = 1, max(more_bytes, 0), max(more_amount, 0)
-        connection.execute(_ADD, (entry.side, month, entry.peer, entry.currency, *added))
+def _buyer_fields(entry: TabEntry, text: str) -> tuple[object, ...]:
+    lost = entry.lost
+    return (*_common(entry, text), lost.bytes, lost.amount, entry.defaults, entry.is_blocked)
+
+
+def _seller_fields(entry: TabEntry, row: BuyerRow) -> tuple[object, ...]:
+    return (*_common(entry, text_of(row)), row.day, row.day_amount)
+
+
+def _common(entry: TabEntry, text: str) -> tuple[object, ...]:
+    signed, unpaid = entry.signed, entry.unpaid
+    where = entry.peer, entry.currency, text
+    return (*where, signed.bytes, signed.amount, unpaid.bytes, unpaid.amount)
