@@ -263,3 +263,27 @@ def test_servers_that_share_a_store_give_a_buyer_one_credit(
         )
         assert done.status == 0, done
         assert (tmp_path / "got").read_bytes() == data
+
+
+def test_a_budget_of_the_day_ends_a_purchase(
+    run_client: Run, servers: Servers, movie: Path, tmp_path: Path
+) -> None:
+    seller = servers.start("--payments", "--content-port", "0", "--currency", "shells")
+    cid = sold(run_client, seller, movie, 3)
+    buyers = {
+        name: servers.start("--payments", *options, join=seller)
+        for name, options in {
+            "poor": ("--budget", "5", "--currency", "shells"),
+            "rich": ("--budget", "50", "--currency", "shells"),
+            "foreign": (),
+        }.items()
+    }
+    poor = run_client("-p", buyers["poor"].port, "get", cid, "-o", "poor.mkv", "-y")
+    assert (poor.status, "budget" in poor.err) == (3, True), poor
+    assert run_client("-p", buyers["poor"].port, "spending", "--json").json["spent_today"] <= 5
+    assert run_client("-p", buyers["rich"].port, "get", cid, "-o", "rich.mkv", "-y").status == 0
+    told = run_client("-p", buyers["rich"].port, "spending", "--json").json
+    assert (told["spent_today"], told["budget_per_day"]) == (16, 50)
+    assert [one["currency"] for one in told["totals"]] == ["shells"]
+    foreign = run_client("-p", buyers["foreign"].port, "get", cid, "-o", "foreign.mkv", "-y")
+    assert (foreign.status, "it asks for shells" in foreign.err) == (3, True), foreign
