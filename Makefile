@@ -5,6 +5,8 @@
 #   make chaos              a server killed 100 times while it registers: nothing acknowledged is lost
 #   make vopr [SEEDS=100-200]  whole nodes in virtual time on disks and networks that fail: nothing acknowledged is lost
 #   make fuzz [MINUTES=60] [TARGET=kad-request]   hostile bytes for every entry that takes them; see docs/how-to/fuzz.md
+#   make test-x402          vouchers claimed on a chain in Python, in an environment of their own (.make/x402)
+#   make contracts          contracts/*.json anew, of their sources
 #   make bench              every benchmark, each beside its ceiling; JSON in .make/bench.json
 #   make flood              what a flood of STOREs costs a node, and honest offers meanwhile and after
 #   make bench-short        a part of them, judged by the ratios of bench/results/ratios.json
@@ -31,7 +33,7 @@ PARALLEL := -n auto --dist worksteal
 SOURCES := $(wildcard src/fastmarket/*.py src/fastmarket/*/*.py src/fastmarket/*/*/*.py)
 KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] src/fastmarket/native/include/*.h)
 
-.PHONY: build demo test lint types layers unit bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos vopr flood fuzz attacked interop proto docs wheel clean
+.PHONY: build demo test lint types layers unit test-x402 contracts bench bench-short bench-peers bench-get loopback compiled sanitize audit lock sim chaos vopr flood fuzz attacked interop proto docs wheel clean
 .DEFAULT_GOAL := build
 
 .make/venv: tools/make_venv.py
@@ -74,6 +76,21 @@ layers: build
 unit: export PYTHONDONTWRITEBYTECODE :=
 unit: build
 	$(BIN)/python -m pytest $(if $(findstring no:xdist,$(PYTEST_ARGS)),,$(PARALLEL)) $(PYTEST_ARGS)
+
+# A chain, a compiler and signatures of others: away from the environment of the project, whose packages it sees.
+.make/x402/made: .make/build requirements/x402.txt
+	@echo "making .make/x402 ..."
+	@rm -rf .make/x402 && $(BIN)/python -m venv .make/x402
+	@.make/x402/bin/python -m pip install -q --no-deps --require-hashes -r requirements/x402.txt
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])" > \
+	  $$(.make/x402/bin/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])")/project.pth
+	@touch $@
+
+test-x402: .make/x402/made
+	@PYTHONPATH=$(CURDIR)/src .make/x402/bin/python -m pytest -q -p no:cacheprovider tests/x402 tests/unit/settlement $(PYTEST_ARGS)
+
+contracts: .make/x402/made
+	@.make/x402/bin/python contracts/build.py
 
 bench: build
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-json .make/bench.json $(PYTEST_ARGS)
@@ -134,8 +151,9 @@ audit: .make/build .make/audit/made
 	$(BIN)/python -m tools.third_party --check $(AUDIT)/pip-licenses
 
 lock: .make/audit/made
-	for name in run:all dev:dev audit:audit; do \
+	for name in run:all dev:dev audit:audit x402:x402; do \
 	  case $${name#*:} in all) extras="--extra http --extra metrics --extra fleet --extra tracing --extra watch --extra fs";; \
+	  x402) extras="--extra x402 --extra x402-test";; \
 	  *) extras="--extra $${name#*:}";; esac; \
 	  $(AUDIT)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header $$extras \
 	    pyproject.toml -o requirements/$${name%:*}.txt || exit 1; done

@@ -27,6 +27,14 @@ licence. Without the extras it is less. Made by `make lock`; `make audit` compar
 | package | licence | where |
 | --- | --- | --- |
 """
+# Not installed where this runs, since nothing but a chain needs it; what its METADATA says.
+TAIL = """
+`pip install 'fastmarket[x402]'` brings in addition:
+
+| package | licence | where |
+| --- | --- | --- |
+| coincurve | MIT OR Apache-2.0 | <https://github.com/ofek/coincurve> |
+"""
 # Their metadata is silent; this is what the LICENSE in each package says.
 READ_BY_US = {
     "bases": "MIT License",
@@ -73,7 +81,8 @@ def page(pip_licenses: str) -> str:
             rows[name]["License"] = licence
     if unknown := [name for name in names if rows[name]["License"] == "UNKNOWN"]:
         raise SystemExit(f"third_party: no licence is told of {', '.join(unknown)}")
-    return HEAD + "".join(f"| {name} | {_licence(rows[name])} | <{_url(rows[name])}> |\n" for name in names)
+    told = (f"| {name} | {_licence(rows[name])} | <{_url(rows[name])}> |\n" for name in names)
+    return HEAD + "".join(told) + TAIL
 
 
 def _licence(row: dict[str, str]) -> str:

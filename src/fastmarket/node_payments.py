@@ -17,7 +17,7 @@ from fastmarket.net.clock import Clock
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.fetching.debts import MAX_KEPT_DEBTS
 from fastmarket.net.fetching.wallet import Wallet
-from fastmarket.payments.backing import Backings
+from fastmarket.payments.backing import Backings, sign_terms
 from fastmarket.payments.buyer import BuyerTabs
 from fastmarket.payments.seller import SellerTabs
 from fastmarket.payments.till import Till
@@ -72,12 +72,14 @@ async def payments(
         unpaid = await asyncio.to_thread(database.unpaid_sellers, MAX_KEPT_DEBTS)
         clock = dht.host.clock
         journal = TabJournal(database, clock.now)
-        backings = Backings(config.settling, settlement.vouchers)
+        vouchers = settlement.vouchers
+        terms = b"" if vouchers is None else sign_terms(identity, vouchers.terms)
+        backings = Backings(config.settling, vouchers, terms)
         credit = None if fleet is None else _credit(fleet, identity.peer_id, config)
         shares = None if credit is None else credit.shares
         tabs = SellerTabs(identity.peer_id, config, BuyerTable(database), os.urandom(32), backings, shares)
         settler = _settler(settlement, backings, database.path, config, clock)
-        bought = BuyerTabs(identity, config, SellerTable(database))
+        bought = BuyerTabs(identity, config, SellerTable(database), vouchers)
         wallet = Wallet(bought, journal, clock)
         ledger = TabLedger(database, journal, tabs, bought, clock.now)
         looking = Repeating("writing what is owed", lambda: LOOK_S, wallet.look, dht.host.faults)

@@ -33,6 +33,14 @@ def wanted(*extras: str) -> set[str]:
     return {name_of(text) for text in texts} - {"fastmarket"}
 
 
+def test_what_moves_money_is_pinned_and_listed() -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert all("==" in text for text in (*extras["x402"], *extras["x402-test"]))
+    listed = PAGE.read_text().partition("fastmarket[x402]")[2]
+    names = re.findall(r"^\| ([a-z0-9.-]+) \| .*<http", listed, re.MULTILINE)
+    assert {name_of(text) for text in extras["x402"]} == set(names)
+
+
 def test_every_runtime_dependency_is_listed_with_its_licence() -> None:
     rows = re.findall(r"^\| ([a-z0-9.-]+) \| (.+) \| <(.+)> \|$", PAGE.read_text(), re.MULTILINE)
     listed = {name for name, _, _ in rows}
@@ -60,7 +68,8 @@ def test_the_locks_have_what_pyproject_asks_for() -> None:
     assert wanted(*RUNTIME_EXTRAS) <= names("run.txt")
     assert wanted("dev", *RUNTIME_EXTRAS) <= names("dev.txt")
     assert wanted("audit") <= names("audit.txt")
-    assert [path.name for path in LOCKS] == ["audit.txt", "dev.txt", "run.txt"]
+    assert wanted("x402", "x402-test") <= names("x402.txt")
+    assert [path.name for path in LOCKS] == ["audit.txt", "dev.txt", "run.txt", "x402.txt"]
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)

@@ -9,6 +9,7 @@ from fastmarket.config.payments import PaymentConfig
 from fastmarket.errors import NodeFault
 from fastmarket.formats.cid import sha256_multihash
 from fastmarket.formats.identity import Identity, PeerId
+from fastmarket.payments.backing import Backings, VoucherScheme, sign_terms
 from fastmarket.payments.buyer import BuyerTabs, Permission
 from fastmarket.payments.purse import Purse
 from fastmarket.payments.reasons import Reason
@@ -79,7 +80,14 @@ class BuyerDisk:
 class VirtualSeller:
     """A till with its disk. `prices` by content; what it served and was paid is counted here, too."""
 
-    def __init__(self, number: int = 1, config: PaymentConfig | None = None, price: int = 3) -> None:
+    def __init__(
+        self,
+        number: int = 1,
+        config: PaymentConfig | None = None,
+        price: int = 3,
+        vouchers: VoucherScheme | None = None,
+    ) -> None:
+        self.vouchers = vouchers
         self.identity = identity(number)
         self.config = config or PaymentConfig()
         self.disk = SellerDisk()
@@ -99,7 +107,9 @@ class VirtualSeller:
     def _begin(self) -> Till:
         self.runs += 1
         private = Random(f"seller {self.peer_id} {self.runs}").randbytes(32)
-        return Till(SellerTabs(self.peer_id, self.config, self.disk, private))
+        terms = b"" if self.vouchers is None else sign_terms(self.identity, self.vouchers.terms)
+        backings = Backings(self.config.settling, self.vouchers, terms)
+        return Till(SellerTabs(self.peer_id, self.config, self.disk, private, backings))
 
     def crash(self) -> None:
         """What is not on disk is gone."""
@@ -155,20 +165,27 @@ class Purchase:
 class VirtualBuyer:
     """Buys blocks, one at a time, as an honest buyer does; `cheats` override its steps."""
 
-    def __init__(self, number: int = 1000, config: PaymentConfig | None = None, host: str = "") -> None:
+    def __init__(
+        self,
+        number: int = 1000,
+        config: PaymentConfig | None = None,
+        host: str = "",
+        vouchers: VoucherScheme | None = None,
+    ) -> None:
+        self.vouchers = vouchers
         self.identity = identity(number)
         self.config = config or PaymentConfig()
         self.host = host or f"10.{number % 200}.{number // 200 % 200}.1"
         self.disk = BuyerDisk()
         self.entropy = Random(f"buyer {number}")
-        self.tabs = BuyerTabs(self.identity, self.config, self.disk)
+        self.tabs = BuyerTabs(self.identity, self.config, self.disk, vouchers)
 
     @property
     def peer_id(self) -> PeerId:
         return self.identity.peer_id
 
     def crash(self) -> None:
-        self.tabs = BuyerTabs(self.identity, self.config, self.disk)
+        self.tabs = BuyerTabs(self.identity, self.config, self.disk, self.vouchers)
 
     def flush(self, *, closing: bool = False) -> None:
         rows = self.tabs.poll_changes(closing=closing)
@@ -217,6 +234,7 @@ class VirtualBuyer:
             self.tabs.on_given_up(purse, offer, BLOCK_BYTES, may_have_come=False)
             terms = decode_terms(required)
             done.refusals.append(terms.reason)
+            self.tabs.on_terms(purse, terms.settlement)
             opening = b""
             if terms.reason in (Reason.SESSION, Reason.SELLER_KEY, Reason.TICKET, Reason.NUMBER):
                 opening = self.open_session(purse, terms, now)

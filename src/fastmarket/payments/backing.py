@@ -18,9 +18,14 @@ from typing import Protocol
 
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config.payments import SettlementPolicy
+from fastmarket.formats.envelope import seal
+from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.payments.reasons import Reason
-from fastmarket.payments.receipt import Receipt
+from fastmarket.payments.receipt import Receipt, ReceiptFault, open_signed
 from fastmarket.payments.tab import Tab
+
+TERMS_DOMAIN = "fastmarket-settlement"
+TERMS_PAYLOAD_TYPE = b"/fastmarket/settlement"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,21 @@ class Backing:
     is_leaving: bool = False
 
 
+def sign_terms(identity: Identity, terms: bytes) -> bytes:
+    """What a seller tells its buyers, signed: else who stands between could be paid in its place."""
+    return seal(identity, TERMS_DOMAIN, TERMS_PAYLOAD_TYPE, terms) if terms else b""
+
+
+def open_terms(raw: bytes, seller: PeerId) -> bytes:
+    """The terms of that seller; b"" for b"". Raises PeerFault."""
+    if not raw:
+        return b""
+    signer, terms = open_signed("settlement", raw, TERMS_DOMAIN, TERMS_PAYLOAD_TYPE)
+    if signer != seller:
+        raise ReceiptFault("settlement", "is signed by another than the seller")
+    return terms
+
+
 class VoucherScheme(Protocol):
     """How vouchers are made and read: by computing alone, since the event loop waits for it."""
 
@@ -78,19 +98,18 @@ class _Seen:
 class Backings:
     """What a seller knows of the deposits of its buyers."""
 
-    def __init__(self, policy: SettlementPolicy, scheme: VoucherScheme | None = None) -> None:
-        """`scheme`: None: receipts are debts, and all of them count."""
+    def __init__(
+        self, policy: SettlementPolicy, scheme: VoucherScheme | None = None, signed_terms: bytes = b""
+    ) -> None:
+        """`scheme`: None: receipts are debts, and all of them count. `signed_terms`: see `sign_terms`."""
+        self.terms = signed_terms
+        """What buyers are told."""
         self._policy = policy
         self._scheme = scheme
         self._seen: BoundedMap[bytes, _Seen] = BoundedMap(
             policy.max_tabs, eviction=Eviction.LEAST_RECENTLY_USED
         )
         self._wanted: dict[bytes, NewestReceipt] = {}
-
-    @property
-    def terms(self) -> bytes:
-        """What buyers are told."""
-        return b"" if self._scheme is None else self._scheme.terms
 
     def judge(self, receipt: NewestReceipt, now: float) -> Reason | None:
         """Why a receipt does not count; None: it does."""

@@ -19,13 +19,14 @@ from weakref import WeakValueDictionary
 
 from fastmarket.bounded_map import BoundedMap, Eviction
 from fastmarket.config.payments import PaymentConfig
-from fastmarket.errors import CallerFault, Unmet
+from fastmarket.errors import CallerFault, PeerFault, Unmet
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.native.sodium import x25519_public
+from fastmarket.payments.backing import VoucherScheme, open_terms
 from fastmarket.payments.in_flight import InFlight
 from fastmarket.payments.purse import Purse
 from fastmarket.payments.reasons import Reason
-from fastmarket.payments.receipt import open_receipt
+from fastmarket.payments.receipt import Receipt, open_receipt
 from fastmarket.payments.rows import BuyerRow, BuyerRows
 from fastmarket.payments.session import TabOpening, Ticket, shared_secret
 from fastmarket.payments.tab import MAX_SUM, PricedOffer, Tab
@@ -56,8 +57,15 @@ class SignedReceipt:
 class BuyerTabs:
     """The tabs of one buyer with all sellers."""
 
-    def __init__(self, identity: Identity, config: PaymentConfig, rows: BuyerRows) -> None:
-        """`rows`: what is on disk."""
+    def __init__(
+        self,
+        identity: Identity,
+        config: PaymentConfig,
+        rows: BuyerRows,
+        vouchers: VoucherScheme | None = None,
+    ) -> None:
+        """`rows`: what is on disk. `vouchers`: None: receipts have none."""
+        self._vouchers = vouchers
         self._identity = identity
         self._config = config
         self._rows = rows
@@ -169,7 +177,9 @@ class BuyerTabs:
             raise Unmet("budget", f"of {budget} a day is spent", "TOO_EXPENSIVE")
         day = int(now // DAY_S)
         until = min(int(now + self._config.receipt_valid_s), MAX_SUM)
-        receipt = purse.next_receipt(offer, count, until)
+        if self._vouchers is not None and purse.settlement is None:
+            return None  # the seller has not yet said how it settles
+        receipt = self._endorsed(purse, purse.next_receipt(offer, count, until))
         self._spent = self.spent_today(now) + receipt.cumulative_amount - purse.paid_amount
         purse.take_receipt(receipt, receipt.sign(self._identity), day)
         return SignedReceipt(purse, purse.row())
@@ -215,9 +225,32 @@ class BuyerTabs:
         if purse.is_accepted or not purse.is_written or not purse.receipt:
             return None
         until = min(int(now + self._config.receipt_valid_s), MAX_SUM)
-        receipt = replace(open_receipt(purse.receipt), valid_until=until)
+        receipt = self._endorsed(purse, replace(open_receipt(purse.receipt), valid_until=until))
         purse.renew_receipt(receipt.sign(self._identity))
         return SignedReceipt(purse, purse.row())
+
+    @property
+    def makes_vouchers(self) -> bool:
+        """Whether a receipt that lacks one can have one."""
+        return self._vouchers is not None
+
+    def on_terms(self, purse: Purse, settlement: bytes) -> None:
+        """The seller says how it settles. Raises PeerFault: it did not sign that, or settles otherwise than
+        we do."""
+        if self._vouchers is not None and settlement != purse.settlement:
+            self._vouchers.sign(purse.tab, 0, open_terms(settlement, purse.tab.seller))
+            purse.settlement = settlement
+
+    def _endorsed(self, purse: Purse, receipt: Receipt) -> Receipt:
+        """With a voucher, if the seller takes one. Raises CallerFault."""
+        if self._vouchers is None or purse.settlement is None:
+            return receipt
+        try:
+            terms = open_terms(purse.settlement, purse.tab.seller)
+            voucher = self._vouchers.sign(receipt.tab, receipt.cumulative_amount, terms)
+        except PeerFault as fault:
+            raise CallerFault("voucher", fault.reason) from None
+        return replace(receipt, voucher=voucher)
 
     def on_claim(self, purse: Purse, offer: PricedOffer, unpaid: int) -> int:
         """The seller says that so many bytes of an offer are unpaid; returns how many more of them are due

@@ -52,6 +52,7 @@ class Purse:
         "secret",
         "seller_key",
         "seq",
+        "settlement",
         "tab",
         "total_amount",
         "total_bytes",
@@ -82,6 +83,8 @@ class Purse:
         self.day = self.day_amount = 0
         self.secret: bytes | None = None  # of the session with a seller of `seller_key`
         self.seller_key = b""
+        self.settlement: bytes | None = None
+        """How the seller settles, as it signed it; None: it has not said so in this run."""
         self.opening = b""
         """Of that session, until the seller has taken it: an envelope."""
         self.number = 0  # of the last ticket

@@ -19,7 +19,7 @@ MAX_RECEIPT_BYTES = 4096
 """Of an envelope: with an Ed25519 key some 330, with the largest RSA key 2.4 KiB; and a voucher."""
 
 MAX_VOUCHER_BYTES = 512
-"""What makes a receipt worth something to a settlement (`payments.backing`): `x402` takes 161."""
+"""What makes a receipt worth something to a settlement (`payments.backing`): `x402` takes 219."""
 
 
 class ReceiptFault(PeerFault):

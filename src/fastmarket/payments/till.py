@@ -108,7 +108,8 @@ class Till:
         """What to tell who was not admitted."""
         tabs = self.tabs
         state = TabState() if refused.account is None else self.state(refused.account, wanted)
-        return PaymentTerms(refused.reason, tabs.seller, tabs.currency, wanted.price, tabs.session_key, state)
+        asked = (tabs.currency, wanted.price, tabs.session_key, state, tabs.backings.terms)
+        return PaymentTerms(refused.reason, tabs.seller, *asked)
 
     def state(self, account: Account, wanted: Wanted, charged: int = 0) -> TabState:
         """What to tell who has an account."""

@@ -56,7 +56,8 @@ class TabState:
 
 @dataclass(frozen=True, slots=True)
 class PaymentTerms:
-    """Why a request was not served, and what its seller asks for. `session_key`: an X25519 public key."""
+    """Why a request was not served, and what its seller asks for. `session_key`: an X25519 public key.
+    `settlement`: what buyers make vouchers by, signed (`backing.sign_terms`); b"": it takes none."""
 
     reason: Reason
     seller: PeerId
@@ -64,6 +65,7 @@ class PaymentTerms:
     price: int
     session_key: bytes
     state: TabState
+    settlement: bytes = b""
 
 
 def encode_payment(payment: Payment) -> str:
@@ -92,6 +94,8 @@ def encode_terms(terms: PaymentTerms, url: str, amount: int) -> str:
         "sessionKey": _text(terms.session_key),
         **_state_fields(state),
     }
+    if terms.settlement:
+        extra["settlement"] = _text(terms.settlement)
     option = {
         "scheme": SCHEME,
         "network": NETWORK,
@@ -128,7 +132,8 @@ def decode_terms(text: str) -> PaymentTerms:
         reason, seller = Reason(told.get("error")), PeerId.from_text(_member(option, "payTo", str))
     except ValueError:
         raise PeerFault("no reason, or no peer id", protocol=_PROTOCOL) from None
-    return PaymentTerms(reason, seller, currency, int(price), key, _state_of(extra))
+    settlement = _raw(extra.get("settlement", ""))
+    return PaymentTerms(reason, seller, currency, int(price), key, _state_of(extra), settlement)
 
 
 def encode_state(state: TabState, payer: PeerId) -> str:

@@ -12,7 +12,7 @@ from fastmarket.errors import CallerFault
 from fastmarket.settlement.interface import GROUP, SettlementContext, SettlementPlugin
 
 FIELD = "settlement"
-OURS = {"none": "fastmarket.settlement.none"}
+OURS = {"none": "fastmarket.settlement.none", "x402": "fastmarket.settlement.x402.plugin"}
 """Modules with an `open_settlement`. They need no entry point: they are found where nothing is installed."""
 
 

@@ -94,6 +94,8 @@ class Settler:
             self._claimed_since, self._claimed_at, self._trouble = began - 60.0, self._now(), ""
         else:
             self._claim_at = self._now() + self._policy.claim_again_s
+            later = [one.reason for one in outcomes if one.result is ClaimResult.LATER]
+            self._trouble = f"{counted(len(later), 'receipt')} later: {later[0]}" if later else self._trouble
         return outcomes
 
     def report(self) -> SettlementReport:
