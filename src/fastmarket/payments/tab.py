@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.price import BYTES_PER_MB, cost_of
@@ -15,6 +15,9 @@ SALT_BYTES = 16
 MAX_CURRENCY_CHARS = 32
 MAX_SUM = (1 << 63) - 1
 """Of the bytes and amounts of a tab, as of the price of an offer: what a signed 64-bit integer holds."""
+
+MAX_CACHED_OFFERS = 1024
+"""Whose hash is remembered, as each block of a content needs it; 500 bytes each."""
 
 _TAB_DOMAIN = b"fastmarket-tab"
 _PRICE_DOMAIN = b"fastmarket-price"
@@ -53,9 +56,7 @@ class PricedOffer:
     @classmethod
     def of(cls, content: bytes, seller: PeerId, currency: str, price: int) -> PricedOffer:
         """`content`: a multihash; 0 <= `price` <= MAX_SUM."""
-        price_bytes = price.to_bytes(_PRICE_BYTES, "big")
-        fields = (_PRICE_DOMAIN, content, seller.raw, currency.encode(), price_bytes)
-        return cls(sha256(b"".join(map(frame, fields))), price)
+        return _offer_of(content, seller.raw, currency, price)
 
     def whole_units(self, file_bytes: int) -> int:
         """The most of so many bytes that costs whole units: what is left costs less than one."""
@@ -64,3 +65,10 @@ class PricedOffer:
     def cost(self, file_bytes: int) -> int:
         """What so many bytes of it cost in one receipt."""
         return cost_of(file_bytes, self.price)
+
+
+@lru_cache(MAX_CACHED_OFFERS)
+def _offer_of(content: bytes, seller: bytes, currency: str, price: int) -> PricedOffer:
+    price_bytes = price.to_bytes(_PRICE_BYTES, "big")
+    fields = (_PRICE_DOMAIN, content, seller, currency.encode(), price_bytes)
+    return PricedOffer(sha256(b"".join(map(frame, fields))), price)

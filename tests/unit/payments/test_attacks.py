@@ -541,3 +541,32 @@ def test_nor_the_memory_before_rows_are_written() -> None:
     rows = seller.tabs.poll_changes()
     assert len(rows) == 8
     assert seller.tabs.refused[Reason.DISK] > 0
+
+
+def test_a_thousand_that_leave_a_byte_before_their_credit_ends_cost_what_an_hour_allows() -> None:
+    """Fresh identities of one /16, each of which takes its credit but for a byte, and is not seen again."""
+    seller, now = VirtualSeller(), START
+    policy = seller.config.credit
+    for number in range(1000):
+        buyer = VirtualBuyer(2000 + number, host=f"10.9.{number // 250}.{number % 250}")
+        purse, left = buyer.purse(seller), policy.stranger_bytes - 1
+        offer = buyer.tabs.offer(CONTENT, seller.peer_id, 3)
+        opening = buyer.tabs.open_session(purse, seller.tabs.session_key, bytes(range(1, 33)), now) or b""
+        while left:
+            size = min(left, BLOCK_BYTES)
+            told, _ = seller.request(
+                encode_payment(Payment(buyer.ticket(purse, offer, CONTENT), b"", opening)),
+                CONTENT,
+                size,
+                now,
+                buyer.host,
+            )
+            if not told:
+                break
+            left -= size
+        now += 1.0
+    assert seller.served_bytes <= policy.block_hour_bytes
+    assert seller.served_bytes > policy.block_hour_bytes - BLOCK_BYTES
+    assert seller.tabs.refused[Reason.HOUR] > 900
+    honest = VirtualBuyer(1, host="192.0.2.1")
+    assert honest.fetch(seller, 40, now).why == ""
