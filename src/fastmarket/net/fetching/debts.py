@@ -15,7 +15,7 @@ from fastmarket.errors import CallerFault, NetworkFault, NodeFault, PeerFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.bitswap.outbox import FindPeer
-from fastmarket.net.fetching.wallet import FOR_GOOD, SESSION_REASONS, Wallet
+from fastmarket.net.fetching.wallet import FOR_GOOD, SESSION_REASONS, UNVOUCHED, Wallet
 from fastmarket.net.host import Host
 from fastmarket.net.tab_calls import TabCall
 from fastmarket.payments.frames import Told
@@ -118,7 +118,11 @@ class DebtPayer:
             return True
         if told.seller != purse.tab.seller or told.currency != purse.tab.currency:
             return False
-        if told.reason is Reason.EXPIRED:
+        try:
+            tabs.on_terms(purse, told.settlement)
+        except PeerFault:
+            return False
+        if told.reason is Reason.EXPIRED or (tabs.makes_vouchers and told.reason in UNVOUCHED):
             signed = tabs.renew_receipt(purse, self._wallet.clock.now())
             if signed is not None:
                 self._wallet.write(signed, _nothing)

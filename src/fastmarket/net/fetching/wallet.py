@@ -45,7 +45,7 @@ FOR_GOOD = frozenset(
         *(Reason.OFFER, Reason.SEQ, Reason.BYTES, Reason.AMOUNT),
     }
 )
-_UNVOUCHED = frozenset({Reason.VOUCHER, Reason.VOUCHER_TAB})  # a voucher by its newest terms may do
+UNVOUCHED = frozenset({Reason.VOUCHER, Reason.VOUCHER_TAB})  # a voucher by its newest terms may do
 _MENDED = SESSION_REASONS | FOR_GOOD | {Reason.CREDIT, Reason.EXPIRED}
 _LATER_S = {Reason.PENDING: 0.05, Reason.DISK: 30.0, Reason.HOUR: 60.0}  # when to ask again
 
@@ -317,7 +317,7 @@ class Payer:
             return RefusedAsk(AskFailure.REFUSED, reason)
         if terms.reason in _LATER_S:
             return RefusedAsk(AskFailure.BUSY, f"not now: {terms.reason.value}", _LATER_S[terms.reason])
-        is_mended = terms.reason in _MENDED or (self._tabs.makes_vouchers and terms.reason in _UNVOUCHED)
+        is_mended = terms.reason in _MENDED or (self._tabs.makes_vouchers and terms.reason in UNVOUCHED)
         return None if is_mended else _refused(terms)
 
     def _settle(
@@ -331,7 +331,7 @@ class Payer:
                 was_refused = terms.reason is Reason.NUMBER
                 tabs.open_session(purse, terms.session_key, private, now, was_refused=was_refused)
             return None if purse.secret is not None else _refused(terms)
-        if terms.reason is Reason.EXPIRED or terms.reason in _UNVOUCHED:
+        if terms.reason is Reason.EXPIRED or terms.reason in UNVOUCHED:
             return None if self._renew(then) else _refused(terms)
         if terms.reason in FOR_GOOD:
             # Else another request was told so, and has begun another one.

@@ -7,6 +7,7 @@ signs for two peer ids, and the peer id of the buyer, whose receipt the voucher 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 
 from fastmarket.errors import PeerFault
@@ -22,10 +23,18 @@ VOUCHER_TYPE = "Voucher(bytes32 channelId,uint128 maxClaimableAmount)"
 MAX_NOTICE_S = 30 * 86_400  # as the contract has it
 MIN_NOTICE_S = 15 * 60
 _DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+_CHANNEL_TYPE_HASH, _VOUCHER_TYPE_HASH = (keccak256(one.encode()) for one in (CHANNEL_TYPE, VOUCHER_TYPE))
 _NAME, _DOMAIN_VERSION = "x402 Batch Settlement", "1"
 _CHANNEL = "(address,address,address,address,address,uint40,bytes32)"
 _VERSION = 1
 _VOUCHER = Struct(">B32s20s20s20s20s20s5s16s65s")
+
+
+@lru_cache(maxsize=64)
+def _separator(chain_id: int, contract: bytes) -> bytes:
+    texts = (_DOMAIN_TYPE, _NAME, _DOMAIN_VERSION)
+    parts = (*(keccak256(text.encode()) for text in texts), word(chain_id), word(contract))
+    return keccak256(b"".join(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +46,7 @@ class EscrowDomain:
 
     def digest(self, struct_hash: bytes) -> bytes:
         """What is signed of a struct."""
-        texts = (_DOMAIN_TYPE, _NAME, _DOMAIN_VERSION)
-        parts = (*(keccak256(text.encode()) for text in texts), word(self.chain_id), word(self.contract))
-        return keccak256(b"\x19\x01" + keccak256(b"".join(parts)) + struct_hash)
+        return keccak256(b"\x19\x01" + _separator(self.chain_id, self.contract) + struct_hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +69,12 @@ class EscrowChannel:
 
     def id(self, domain: EscrowDomain) -> bytes:
         """32 bytes: of this contract on this chain."""
-        return domain.digest(keccak256(keccak256(CHANNEL_TYPE.encode()) + self.encode()))
+        return domain.digest(keccak256(_CHANNEL_TYPE_HASH + self.encode()))
 
 
 def voucher_digest(domain: EscrowDomain, channel_id: bytes, amount: int) -> bytes:
     """What its owner signs, so that `amount` of the deposit may be claimed in all."""
-    struct = keccak256(VOUCHER_TYPE.encode()) + channel_id + word(amount)
+    struct = _VOUCHER_TYPE_HASH + channel_id + word(amount)
     return domain.digest(keccak256(struct))
 
 

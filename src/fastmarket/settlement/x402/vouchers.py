@@ -1,4 +1,4 @@
-"""Vouchers of both sides: made by a buyer, checked by a seller. By computing alone, some 100 µs each."""
+"""Vouchers of both sides: made by a buyer, checked by a seller. By computing alone, 130 and 170 µs."""
 
 from __future__ import annotations
 
