@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmarket.errors import CallerFault
+from fastmarket.formats.cid import Named, NamedBy
 from fastmarket.formats.identity import PeerId
 from fastmarket.native import merkle as _merkle
 from fastmarket.native.merkle import PLAIN_BOUNDS, PlainOffers
@@ -27,13 +29,16 @@ from fastmarket.offers.model.offer import (
     MAX_USER_NAME_BYTES,
     Offer,
     SignedAlone,
+    Signing,
     check_terms,
     offer_of,
+    sign_offers,
 )
 from fastmarket.pb.fastmarket.v1.offer_pb2 import OfferBody, OfferRequest, Store
 from fastmarket.pb.libp2p.envelope_pb2 import Envelope
 from tests.reference import merkle as twin
 from tests.reference.batched import BatchedOffer
+from tests.virtual import START, identity, terms
 
 LEAVES = st.lists(st.binary(max_size=200), min_size=1, max_size=40)
 OFFERS = st.builds(
@@ -295,3 +300,19 @@ def test_a_store_is_split_as_the_general_decoder_does(
         if split is not None:
             read = OfferRequest.FromString(damaged).store
             assert split == (list(read.offers), list(read.whole))
+
+
+def test_what_is_untracked_is_the_same_object_and_no_business_of_the_collector() -> None:
+    for made in ([1, 2], {"a": 1}, FileMetadata("192.0.2.1", 1, 0), Named(b"x", NamedBy.CID, None)):
+        assert gc.is_tracked(made) or isinstance(made, dict)
+        for _ in range(2):
+            assert _merkle.untracked(made) is made
+            assert not gc.is_tracked(made)
+    for leaf in (5, b"x"):
+        assert _merkle.untracked(leaf) is leaf
+
+
+def test_plain_offers_and_their_metadata_are_untracked() -> None:
+    offer, _ = sign_offers(identity(1), [Signing(terms()), Signing(terms(user=b"v"))], START)
+    assert not gc.is_tracked(offer)
+    assert not gc.is_tracked(offer.metadata)
