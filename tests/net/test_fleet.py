@@ -23,6 +23,7 @@ from fastmarket.node import Node
 from fastmarket.pb import market_pb2, market_pb2_grpc
 from fastmarket.pb.fastmarket.v1 import market_pb2 as v1
 from fastmarket.pb.fastmarket.v1 import market_pb2_grpc as v1_grpc
+from fastmarket.storage.shared_credit import SharedCredit
 from fastmarket.storage.store_url import StoreUrl
 from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, identity
@@ -398,6 +399,9 @@ def test_the_rights_that_the_documentation_asks_for_are_enough(run: Run[None], t
             await comes_true(lambda: sees(first, []))
             await first.dht.put_record(b"key", b"one", deadline_s=DEADLINE_S)
             assert await second.dht.get_record(b"key", deadline_s=DEADLINE_S) == b"one"
+            credit = SharedCredit(first.dht.store, b"1", "unit")
+            assert await credit.grant(b"ann", 5, 0, 9) == 5
+            assert await credit.grant(b"ann", 0, 0, 9) == 0
 
     with engine_cluster(tmp_path) as engine:
         for node in engine.nodes:

@@ -146,6 +146,19 @@ def test_without_the_store_nothing_is_served_beyond_what_was_granted() -> None:
     assert unpaid(sellers) == 4 * BLOCK_BYTES
 
 
+def test_a_store_that_grants_too_much_changes_nothing() -> None:
+    sellers, thief = fleet(1), Thief()
+    for number in range(60):
+        done = Purchase()
+        offer = thief.tabs.offer(CONTENT, sellers[0].peer_id, 3)
+        for _ in range(4):
+            if thief.fetch_block(sellers[0], number, offer, START, done):
+                break
+            for wanted in sellers[0].shares.poll_wanted():
+                sellers[0].shares.on_granted(wanted, 1 << 62)
+    assert unpaid(sellers) == POLICY.stranger_bytes
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(
