@@ -72,7 +72,9 @@ MIGRATIONS: tuple[str, ...] = (
 )
 FORMAT = SqliteFormat(APPLICATION_ID, "has no tabs of fastmarket", MIGRATIONS)
 BUSY_TIMEOUT_S = 10.0  # another program, which has no business here, holds the file
-MAX_FILE_BYTES = 256 << 20  # beyond it, buyers that are not known get no account: some 400,000 tabs
+READ_TIMEOUT_S = 0.05  # likewise, in the event loop, where others wait; a read itself takes some 0.1 ms
+# Beyond it, buyers that are not known get no account: some 55,000 with a receipt, 4.7 kB each
+MAX_FILE_BYTES = 256 << 20
 MAX_LOG_BYTES = 16 << 20  # to which the write-ahead log is cut after it was longer
 
 AnyRow = SellerRow | BuyerRow
@@ -94,7 +96,7 @@ class TabDatabase:
             with self._faults("open"):
                 self._check()
                 self._migrate()
-                self._reader = self._connect()
+                self._reader = self._connect(READ_TIMEOUT_S)
                 self._reader.execute("PRAGMA query_only=1")
         except BaseException:
             self._writer.close()
@@ -167,10 +169,8 @@ class TabDatabase:
         except DamagedTab as error:
             raise self._damaged(f"a row that no fastmarket wrote: {error}") from None
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
+    def _connect(self, timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
 
     def _check(self) -> None:
         FORMAT.check(self._writer, self.path)

@@ -215,3 +215,16 @@ def test_a_file_of_some_size_takes_no_further_parties(
         assert number <= 5000
     assert number > 50
     database.close()
+
+
+def test_the_event_loop_does_not_wait_for_another_program(tmp_path: Path) -> None:
+    """It reads there; who waits for a lock of another program waits in the thread that writes."""
+    database = TabDatabase(tmp_path)
+    waits = [one.execute("PRAGMA busy_timeout").fetchone()[0] for one in (database._reader, database._writer)]
+    assert waits == [tabs.READ_TIMEOUT_S * 1000, tabs.BUSY_TIMEOUT_S * 1000]
+    with sqlite3.connect(tmp_path / FILE, isolation_level=None) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert database.find_buyer(b"ann", "unit") is None  # a writer does not stop who reads
+        assert database.takes_new()
+    other.close()
+    database.close()
