@@ -360,8 +360,10 @@ class Payer:
 
     def _begin_tab(self, reason: Reason) -> bool:
         begun = self._tabs.on_refused(self._purse, reason, os.urandom(SALT_BYTES))
-        told = "a new tab is begun" if begun else "it is left"
-        log.warning("%s refuses a receipt for good (%s): %s", self._purse.tab.seller, reason.value, told)
+        if begun:  # a few times; then the fetch says why it left
+            log.warning(
+                "%s refuses a receipt for good (%s): a new tab is begun", self._purse.tab.seller, reason.value
+            )
         return begun
 
 
