@@ -55,7 +55,7 @@ class PaymentConfig:
     """Payments of a node, as seller and as buyer."""
 
     # Whether what has a price is sold for receipts, and receipts are signed for what has one; otherwise
-    # prices are told, and everything is given to all. Off until there is a way to settle what is owed
+    # prices are told, and everything is given to all. Off: nodes without it cannot buy from who sells so
     required: bool = False
     # Label of what prices are counted in, part of each tab: a buyer pays no seller that names another one
     currency: str = "unit"
