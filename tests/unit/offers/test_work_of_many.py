@@ -14,13 +14,14 @@ from fastmarket.kad.outcome import Outcome
 from fastmarket.native.sha256 import sha256_many
 from fastmarket.offers.announce.coverage import PLACE_BITS, place
 from fastmarket.offers.announce.due_times import EMPTY_TIMES, DueTimes
-from fastmarket.offers.announce.reprovider import LONE_SWEEP_OFFERS, SWEEP_PAUSE_S, Reprovider
+from fastmarket.offers.announce.reprovider import DUE_A_TURN, LONE_SWEEP_OFFERS, SWEEP_PAUSE_S, Reprovider
 from fastmarket.offers.model.offer import Offer
 from fastmarket.offers.store.offer_store import OfferStore
 from tests.virtual import START, identity, terms
 
 CONFIG = OfferConfig()
 GOOD, NOBODY = Outcome(20, 20, 11), Outcome(0, 0, 0)
+GOOD_SO_FAR = Outcome(2, 2, 2)  # of so small a network
 own_place = place(identity(1).peer_id.key)
 TOGETHER = 64  # registered at once
 FEW, MANY = 1024, 8 * 1024
@@ -96,6 +97,30 @@ def most_lines_of_a_sweep(offers: int) -> int:
 
 def test_a_sweep_of_a_lone_node_is_short_however_many_are_due() -> None:
     assert most_lines_of_a_sweep(MANY) < 1.5 * most_lines_of_a_sweep(FEW)
+
+
+def most_lines_of_growth(offers: int) -> int:
+    """Of a turn after the table has grown, when so many are to be spread."""
+    own = schedule()
+    for first in range(0, offers, TOGETHER):
+        register(own, first, START, GOOD_SO_FAR)
+    now = START + CONFIG.settle_s + 1
+    own.on_table_size(5, START)
+    most, turns = 0, 0
+    while (due := own.next_timer()) is not None and due <= now and turns * DUE_A_TURN < offers:
+        most = max(most, lines(lambda: own.handle_timer(now)))
+        turns += 1
+    swept: list[Offer] = []
+    while found := own.take_sweep(now):
+        swept += found
+        own.on_swept()
+        now += SWEEP_PAUSE_S
+    assert len({offer.key for offer in swept}) == offers
+    return most
+
+
+def test_when_the_table_grows_offers_are_looked_at_in_turns() -> None:
+    assert most_lines_of_growth(MANY) < 1.5 * most_lines_of_growth(FEW)
 
 
 def test_offers_leave_nothing_for_the_cycle_collector() -> None:

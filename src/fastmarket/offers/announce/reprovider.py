@@ -70,11 +70,13 @@ class Reprovider:
         "_queue",
         "_replication",
         "_round",
+        "_settled_at",
         "_sorted",
         "_stale",
         "_store",
         "_sweeps",
         "_thin",
+        "_to_spread",
         "_under_way",
         "_withdrawn",
         "dues",
@@ -102,6 +104,8 @@ class Reprovider:
         self._neighbours = 0
         self.grown_at: float | None = None
         """When the table began to grow; None: no offer waits for that."""
+        self._to_spread: deque[OfferKey] = deque()  # those that are looked at since it has settled
+        self._settled_at = 0.0
         self._withdrawn = 0
         self._sweeps = 0
         self._no_sweep_before = float("-inf")
@@ -291,6 +295,8 @@ class Reprovider:
     def next_timer(self) -> float | None:
         """When `handle_timer`, or `take_sweep`, has something to do; never, while not `has_timer`."""
         when = None if self.grown_at is None else self.grown_at + self._config.settle_s
+        if self._to_spread:
+            when = earlier(when, self._settled_at)
         if (due := self.dues.first()) is not None:
             when = earlier(when, due)
         if self._queue and self._may_sweep():
@@ -300,16 +306,18 @@ class Reprovider:
     @property
     def has_timer(self) -> bool:
         """Whether `next_timer` may be due at some time."""
-        return bool(self.dues or self._queue) or self.grown_at is not None
+        return bool(self.dues or self._queue or self._to_spread) or self.grown_at is not None
 
     def handle_timer(self, now: float) -> None:
         """Queues what is due."""
         if self.grown_at is not None and self.grown_at + self._config.settle_s <= now:
-            self.grown_at = None
-            for key in self._thin:
-                own = self._own[key]
-                if own.state is _State.WAITING and own.neighbours < self._neighbours:
-                    self._enqueue(key, own)
+            self._settled_at, self.grown_at = now, None
+            self._to_spread = deque(self._thin)
+        for _ in range(min(DUE_A_TURN, len(self._to_spread))):
+            key = self._to_spread.popleft()
+            found = self._own.get(key)
+            if found and found.state is _State.WAITING and found.neighbours < self._neighbours:
+                self._enqueue(key, found)
         for _ in range(DUE_A_TURN):
             taken = self.dues.take(now)
             if taken is None:
