@@ -69,6 +69,24 @@ def test_many_for_which_there_is_no_room_in_the_end_are_not_registered_half() ->
     assert len(node.core.offers.own) == 10
 
 
+def test_what_was_refused_is_not_begun_later() -> None:
+    """Slices that wait for others of a registration of which the disk takes none; a later one stands."""
+    network, node = two()
+    node.disk.fault = "full"
+    count = 10 * CONFIG.offers.register_slice
+    many = node.start(c.RegisterMany([terms(number, 5) for number in range(count)], TIMEOUT_S))
+    network.run(lambda: many in node.finished)
+    assert node.finished[many].fault is not None
+    node.disk.fault = ""
+    begun = {offer.content for offer in node.core.offers.own}
+    assert len(begun) < count
+    later = node.start(c.Register(terms(0, 9), TIMEOUT_S))
+    network.run(lambda: later in node.finished)
+    network.rest(TIMEOUT_S)
+    assert {offer.content for offer in node.core.offers.own} == begun | {content(0)}
+    assert node.core.offers.own.current((content(0), node.peer_id.raw, b"u")).price_per_mb == 9
+
+
 BUGS = [
     (RegistrationBatch, "on_progress"),
     (RegistrationBatch, "on_result"),

@@ -361,6 +361,7 @@ class NodeCore(RegistrationHost):
         result: object = None,
         fault: Exception | None = None,
     ) -> None:
+        operation.is_finished = True
         if self._operations.remove(operation):
             self._events.append(Finished(operation.number, outcome, result, fault))
 
@@ -440,6 +441,10 @@ class NodeCore(RegistrationHost):
         retry_s = self.config.offers.retry_s
         while (taken := self.batcher.take(now)) is not None:
             members, slot = taken
+            members = [member for member in members if not member.is_finished]
+            if not members:
+                slot.release()
+                continue
             terms = [member.terms for member in members]
             self.begin_batch(
                 RegistrationBatch(self, terms, RegistrationGroup(self, members), slot, retry_s), now

@@ -87,12 +87,15 @@ class OperationHost:
 class Operation(JobOwner):
     """One command. `begin` may raise the caller's faults; after that, only `finish` reports anything."""
 
-    __slots__ = ("_host", "_tag", "number")
+    __slots__ = ("_host", "_tag", "is_finished", "number")
 
     def __init__(self, host: OperationHost, number: int) -> None:
         self._host = host
         self.number = number
         self._tag: object = None
+        self.is_finished = False
+        """Whether the caller has been told; what it asked for must not take effect later, after what it, or
+        another caller, asked for since."""
 
     @property
     def tag(self) -> object:

@@ -203,7 +203,7 @@ class ManyRegistrations(PutOperation):
     Offers not signed before the timeout were never registered: their outcome has none asked, and one wanted.
     """
 
-    __slots__ = ("_left", "_outcomes", "_terms", "is_open")
+    __slots__ = ("_left", "_outcomes", "_terms")
 
     def __init__(
         self, host: RegistrationHost, number: int, timeout_s: float, terms: Sequence[OfferTerms]
@@ -212,8 +212,11 @@ class ManyRegistrations(PutOperation):
         self._terms = terms
         self._outcomes = [NOBODY_ASKED] * len(terms)
         self._left = len(terms)
-        self.is_open = True
+
+    @property
+    def is_open(self) -> bool:
         """Whether slices that have not started are still wanted."""
+        return not (self._is_settled or self.is_finished)
 
     def begin(self, now: float) -> None:
         host = self._node
@@ -236,13 +239,8 @@ class ManyRegistrations(PutOperation):
         if not self._left:
             self.settle(now)
 
-    def settle(self, now: float) -> None:
-        self.is_open = False
-        super().settle(now)
-
     def fail(self, fault: Exception) -> None:
         """A slice could not be signed."""
-        self.is_open = False
         self._node.finish(self, fault=fault)
 
     def report(self, now: float) -> None:
