@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,3 +49,37 @@ class SqliteFormat:
                 f"BEGIN IMMEDIATE; {self.migrations[version]} PRAGMA application_id={self.application_id}; "
                 f"PRAGMA user_version={version + 1}; COMMIT;"
             )
+
+
+class EarlierLog:
+    """Commits of an earlier process, which are in the log still.
+
+    A sync of some may have failed there. What it was to write can be read for as long as the system keeps it
+    in memory, and no later sync writes it (Rebello et al., "Can Applications Recover from fsync Failures?",
+    USENIX ATC 2020). So all of them are written once more, into the main file, and the log is begun anew.
+    """
+
+    __slots__ = ("_connection", "_is_there")
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        """`path`: of the main file, before anything is written through the connection."""
+        self._connection = connection
+        self._is_there = path.with_name(f"{path.name}-wal").exists()  # a clean end deletes it
+
+    def settle(self) -> None:
+        """Does it, unless it is done; while another program reads, it is left for later. Outside of
+        transactions. Raises sqlite3.Error."""
+        if not self._is_there:
+            return
+        connection = self._connection
+        connection.execute("PRAGMA synchronous=FULL")
+        if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            return
+        # The first commit in the new log, synced: were the old one found again, its pages would be older.
+        connection.execute(f"PRAGMA user_version={pragma(connection, 'user_version')}")
+        self._is_there = False
+
+    def settle_now(self) -> None:
+        """The same at the start, where what cannot be written is left for the next write."""
+        with suppress(sqlite3.Error):
+            self.settle()

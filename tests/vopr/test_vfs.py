@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -124,6 +124,28 @@ def test_a_process_that_ends_leaves_what_it_wrote(computer: Computer) -> None:
     computer.database._connection.close()
     computer.database = OfferDatabase(computer.directory)
     assert computer.numbers() == {1}
+
+
+@pytest.mark.parametrize("is_mended_at_once", [False, True])
+def test_what_a_start_found_survives_though_its_sync_had_failed(
+    computer: Computer, is_mended_at_once: bool
+) -> None:
+    computer.database.put([row(1)])
+    computer.disk.refusing = {Fault.SYNC: 1.0}
+    for number in range(2, 20):
+        with suppress(StorageFault):
+            computer.database.put([row(number)])
+    computer.disk.end_process()
+    computer.database._connection.close()
+    if is_mended_at_once:
+        computer.disk.heal()
+    computer.database = OfferDatabase(computer.directory)
+    found = computer.numbers()
+    assert found >= {1}
+    computer.disk.heal()
+    computer.database.put([row(100)])
+    computer.start_again()
+    assert computer.numbers() == found | {100}
 
 
 def test_a_file_written_over_is_noticed(computer: Computer) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from fastmarket.content.cells import DamagedCells, check_cells
 from fastmarket.errors import NodeFault, StorageFault
-from fastmarket.sqlite_format import SqliteFormat
+from fastmarket.sqlite_format import EarlierLog, SqliteFormat
 
 FILE = "content.db"
 APPLICATION_ID = 0x666D6B63  # "fmkc", in the file's header
@@ -110,10 +110,12 @@ class ContentDatabase:
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
             self._writer = self._connect()
+            self._earlier = EarlierLog(self._writer, self.path)
         try:
             with self._faults("read"):
                 self._check()
                 self._migrate()
+                self._earlier.settle_now()
                 check_cells(self._writer)
                 self.reader = self._connect()
                 self.reader.execute("PRAGMA query_only=1")
@@ -128,6 +130,7 @@ class ContentDatabase:
         It survives the end of the process, and power loss if `durable`, with all that was written before.
         """
         with self._lock, self._faults("write"):
+            self._earlier.settle()
             self._writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._writer.execute("BEGIN IMMEDIATE")
             try:

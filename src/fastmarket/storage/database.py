@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from fastmarket.errors import NodeFault, StorageFault
-from fastmarket.sqlite_format import SqliteFormat, pragma
+from fastmarket.sqlite_format import EarlierLog, SqliteFormat, pragma
 from fastmarket.storage import reading
 from fastmarket.storage.directory import KEY_FILE, LOCK_FILE
 from fastmarket.storage.watch import Contents, FileWatch, Misplaced, lock_holder
@@ -163,10 +163,12 @@ class OfferDatabase:
             self._connection = sqlite3.connect(
                 self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
+        self._earlier = EarlierLog(self._connection, self.path)
         try:
             with self._faults("read"):
                 self._check()
                 self._migrate()
+                self._earlier.settle_now()
                 self._mark()
         except BaseException:
             self._connection.close()
@@ -292,6 +294,7 @@ class OfferDatabase:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._earlier.settle()
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield

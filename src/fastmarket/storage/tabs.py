@@ -19,7 +19,7 @@ from typing import TypeVar
 from fastmarket.errors import NodeFault, StorageFault
 from fastmarket.payments.ledger import EARLIER, month_of
 from fastmarket.payments.rows import BuyerRow, SellerRow
-from fastmarket.sqlite_format import SqliteFormat, pragma
+from fastmarket.sqlite_format import EarlierLog, SqliteFormat, pragma
 from fastmarket.storage.tab_text import DamagedTab, row_of
 from fastmarket.storage.tab_writing import fill_in, fold_months, put_rows
 
@@ -92,6 +92,7 @@ class TabDatabase:
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
             self._writer = self._connect()
+            self._earlier = EarlierLog(self._writer, self.path)
         try:
             with self._faults("open"):
                 self._check()
@@ -189,6 +190,7 @@ class TabDatabase:
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """One transaction: all or nothing."""
+        self._earlier.settle()
         self._writer.execute("BEGIN IMMEDIATE")
         try:
             yield self._writer
