@@ -144,7 +144,8 @@ class VirtualDisk:
         self._on_cut = on_cut
         self.names: dict[str, Inode] = {}
         self._synced_names: dict[str, Inode] = {}
-        self._renames: list[tuple[str, Inode | None]] = []  # names since the last sync of the directory
+        # What names have become since the last sync of the directory, by change: a rename is one of two.
+        self._renames: list[dict[str, Inode | None]] = []
         self.refusing: dict[Fault, float] = {}
         self.cut_after: int | None = None
         self.is_off = False
@@ -172,9 +173,17 @@ class VirtualDisk:
         if name not in self.names:
             raise FileNotFoundError(name)
         del self.names[name]
-        self._renames.append((name, None))
+        self._renames.append({name: None})
         if sync:
             self.sync_directory()
+
+    def rename(self, name: str, to: str) -> None:
+        """Whatever had that name is gone. Raises FileNotFoundError, DiskFault, PowerCut."""
+        self._change(Fault.WRITE)
+        if name not in self.names:
+            raise FileNotFoundError(name)
+        self.names[to] = self.names.pop(name)
+        self._renames.append({to: self.names[to], name: None})
 
     def read(self, inode: Inode, at: int, size: int) -> bytes:
         """As many bytes as there are. Raises DiskFault, PowerCut."""
@@ -228,11 +237,12 @@ class VirtualDisk:
         self.life += 1
         self.cut_after = None
         names = self._synced_names
-        for name, inode in self._renames[: self._random.randint(0, len(self._renames))]:
-            if inode is None:
-                names.pop(name, None)
-            else:
-                names[name] = inode
+        for change in self._renames[: self._random.randint(0, len(self._renames))]:
+            for name, inode in change.items():
+                if inode is None:
+                    names.pop(name, None)
+                else:
+                    names[name] = inode
         self._renames.clear()
         self.names = dict(names)
         for inode in self.names.values():
@@ -249,7 +259,7 @@ class VirtualDisk:
 
     def _named(self, name: str, inode: Inode) -> Inode:
         self.names[name] = inode
-        self._renames.append((name, inode))
+        self._renames.append({name: inode})
         return inode
 
     def _change(self, kind: Fault) -> None:

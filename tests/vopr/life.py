@@ -29,12 +29,13 @@ from fastmarket.net.joining import RETRY_FIRST_S, RETRY_LONGEST_S
 from fastmarket.node_parts import Disk
 from fastmarket.storage.database import OfferDatabase, RecordRow
 from fastmarket.storage.journal import Journal
-from fastmarket.storage.peers import PeerFile, PeerSaver
+from fastmarket.storage.peers import FILE, PeerFile, PeerSaver
 from fastmarket.storage.records import RecordKeeper
 from tests.virtual.node import Addresses
 from tests.virtual.values import START, addr_of
 from tests.vopr.loop import VirtualLoop
 from tests.vopr.network import Exchange
+from tests.vopr.small_files import SmallFiles
 
 if TYPE_CHECKING:
     from tests.vopr.machine import Machine
@@ -112,8 +113,12 @@ class Life(Driver):
         self.bad_count = restoring.bad_count
         core.keep_changes()
         self._records = RecordKeeper(self.journal, storage, self._record_rows)
-        file = PeerFile(directory)
+        file = PeerFile(directory, SmallFiles(self.machine.disk))
         saved = self._saved = PeerCache(self.config.kad, self.peer_id, file.read())
+        if f"{FILE}.damaged" in self.machine.disk.names:
+            self.world.oracle.violate(
+                f"machine {self.number} found a part of {FILE}, neither the old nor the new one"
+            )
         self._peers = PeerSaver(file, storage, lambda: saved.snapshot(core.engine.routing, self.now()))
 
     def join(self) -> None:

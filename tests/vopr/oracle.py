@@ -178,7 +178,8 @@ class Oracle:
             held = None if machine.life is None else machine.life.core.offers.store.get(key)
             is_holding = held is not None and current is not None and held.seq >= current.seq
             # A newer version may be under way here while an earlier one was acknowledged there.
-            is_holding = is_holding or (held is not None and held.issued_at >= asked.begun - 60.0)
+            begun = asked.begun + life.now() - self._world.now  # by the clock that it was issued by
+            is_holding = is_holding or (held is not None and held.issued_at >= begun - 60.0)
             is_excused = max(machine.lied_at, machine.ended_at) >= asked.begun or machine.clock_error_s != 0.0
             holders += is_holding or is_excused
         if holders < outcome.acknowledged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -19,6 +20,7 @@ from fastmarket.offers.announce.reprovider import Reprovider
 from fastmarket.offers.model import offer as offers
 from fastmarket.storage.database import OfferDatabase
 from fastmarket.storage.unwritten import Unwritten
+from fastmarket.storage.whole_file import WholeFile
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -124,6 +126,14 @@ def timers_follow_the_system_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Clock, "__init__", step)
 
 
+def a_file_is_replaced_in_its_place(patch: pytest.MonkeyPatch) -> None:
+    def write(self: WholeFile, content: bytes) -> None:
+        with suppress(OSError):
+            self._system.write(self.path, content)
+
+    patch.setattr(WholeFile, "write", write)
+
+
 @dataclass(frozen=True)
 class Planted:
     """`put` puts a fault into the product for a test; `seed`: of a small plan that shows it."""
@@ -146,5 +156,6 @@ PLANTED: Mapping[str, Planted] = {
         Planted(a_failed_storer_counts, 1),
         Planted(a_newer_version_of_ours_is_not_taken_over, 4),
         Planted(timers_follow_the_system_clock, 3),
+        Planted(a_file_is_replaced_in_its_place, 26),
     )
 }

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from fastmarket.config import FetchConfig
@@ -17,7 +15,7 @@ from fastmarket.errors import NodeFault, StorageFault
 from fastmarket.exchange.fetching.history import HolderHistory
 from fastmarket.faults import Faults
 from fastmarket.repeating import Repeating
-from fastmarket.storage.watch import FileWatch, Misplaced
+from fastmarket.storage.whole_file import WholeFile
 
 log = logging.getLogger(__name__)
 
@@ -30,45 +28,30 @@ class HolderFile:
     """The file of one data directory. Usable from any thread, one at a time."""
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / FILE
-        self._watch = FileWatch(directory)  # a directory in its place may be another node's
+        self._file = WholeFile(directory, FILE, MAX_FILE_BYTES)
+        self.path = self._file.path
 
     def read(self, config: FetchConfig) -> HolderHistory:
         """What was seen; nothing if there is no file, or if it cannot be read, which is logged."""
         try:
-            with self.path.open("rb") as file:
-                content = file.read(MAX_FILE_BYTES + 1)
-        except FileNotFoundError:
-            return HolderHistory(config)
+            content = self._file.read()
         except OSError as error:
             log.error("cannot read %s (%s); what was seen of holders is forgotten", self.path, error.strerror)
+            return HolderHistory(config)
+        if content is None:
             return HolderHistory(config)
         try:
             if len(content) > MAX_FILE_BYTES:
                 raise NodeFault(f"it is longer than {MAX_FILE_BYTES} bytes")
             return HolderHistory.from_bytes(content, config)
         except NodeFault as fault:
-            with suppress(OSError):
-                self.path.replace(self.path.with_name(FILE + ".damaged"))
+            self._file.move_aside()
             log.error("cannot read %s (%s); what was seen of holders is forgotten", self.path, fault)
             return HolderHistory(config)
 
     def write(self, content: bytes) -> None:
         """Replaces the file; the old or the new one survives a crash. Raises StorageFault."""
-        try:
-            self._watch.check()
-        except Misplaced as fault:
-            raise StorageFault(f"cannot write {self.path}: {fault}") from None
-        aside = self.path.with_name(f".{FILE}.new")
-        try:
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(self.path)
-        except OSError as error:
-            raise StorageFault(f"cannot write {self.path}: {error.strerror}") from None
+        self._file.write(content)
 
 
 class HolderSaver:

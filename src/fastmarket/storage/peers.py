@@ -10,10 +10,8 @@ import asyncio
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.routing.peer_cache import CachedPeer
 from fastmarket.repeating import Repeating
-from fastmarket.storage.watch import FileWatch, Misplaced
+from fastmarket.storage.whole_file import LOCAL_FILES, FileSystem, WholeFile
 from fastmarket.wording import counted
 
 log = logging.getLogger(__name__)
@@ -42,51 +40,31 @@ _BETWEEN = ",\n"
 class PeerFile:
     """The saved peers of one data directory. Usable from any thread, one at a time."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / FILE
-        self._watch = FileWatch(directory)  # a directory in its place may be another node's
+    def __init__(self, directory: Path, system: FileSystem = LOCAL_FILES) -> None:
+        self._file = WholeFile(directory, FILE, MAX_FILE_BYTES, system)
+        self.path = self._file.path
 
     def read(self) -> list[CachedPeer]:
         """The saved peers; empty if there is no file, or if it cannot be read, which is logged."""
         try:
-            with self.path.open("rb") as file:
-                content = file.read(MAX_FILE_BYTES + 1)
-        except FileNotFoundError:
-            return []
+            content = self._file.read()
         except OSError as error:
             log.error("cannot read %s (%s); starting without its peers", self.path, error.strerror)
+            return []
+        if content is None:
             return []
         try:
             peers, bad = _decode(content)
         except ValueError as error:
-            aside = self.path.with_name(FILE + ".damaged")
-            with suppress(OSError):
-                self.path.replace(aside)
-            log.error("cannot read %s (%s); moved aside as %s", self.path, error, aside.name)
+            log.error("cannot read %s (%s); moved aside as %s", self.path, error, self._file.move_aside())
             return []
         if bad:
             log.warning("skipped %s in %s", counted(bad, "invalid peer"), self.path)
         return peers
 
     def write(self, peers: Sequence[CachedPeer]) -> None:
-        """Replaces the file; the old or the new one survives a crash.
-
-        Raises StorageFault.
-        """
-        try:
-            self._watch.check()
-        except Misplaced as fault:
-            raise StorageFault(f"cannot write {self.path}: {fault}") from None
-        aside = self.path.with_name(f".{FILE}.new")
-        try:
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(_encode(peers))
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(self.path)
-        except OSError as error:
-            raise StorageFault(f"cannot write {self.path}: {error.strerror}") from None
+        """Replaces the file; the old or the new one survives a crash. Raises StorageFault."""
+        self._file.write(_encode(peers))
 
 
 class PeerSaver:
