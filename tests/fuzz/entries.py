@@ -185,6 +185,7 @@ REACHED: Final[dict[str, tuple[str, ...]]] = {
         "kad.records.signed_values.SignedValueRule.validate",
         "kad.records.signed_values.read_value",
     ),
+    "settlement-terms": ("payments.backing.open_terms",),
     "store-rows": ("fleet.offers.FleetOffers.read",),
     "tab-frames": (
         "payments.frames.read_asked",
@@ -197,6 +198,7 @@ REACHED: Final[dict[str, tuple[str, ...]]] = {
         "payments.seller.SellerTabs.open_session",
         "payments.session.Ticket.decode",
     ),
+    "voucher": ("settlement.x402.channels.EscrowVoucher.decode",),
     "unixfs-message": (
         "formats.unixfs.message.decode_message",
         "formats.varint.decode_protobuf_varint",
@@ -236,6 +238,8 @@ REASONS: Final[dict[str, str]] = {
     "net.bitswap.exchange.NoBlocks.read": "has nothing",
     "content.port.cashier.Cashier.check_whole": "a digest of ours",
     "payments.backing.VoucherScheme.check": ABSTRACT,
+    "settlement.x402.encoding.checksummed": "an address of 20 bytes",
+    "settlement.x402.vouchers.EscrowVouchers.check": "needs the extra: `tests/x402` gives it wrong vouchers",
     "payments.buyer.BuyerTabs.open_session": "a key that the target `payment-header` reads; a secret of ours",
     "formats.identity.Identity.from_seed": "our own bytes",
     "hashed_parts.named_faults": "our own files",

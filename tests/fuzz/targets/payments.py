@@ -16,6 +16,7 @@ from fastmarket.exchange.fetching.events import Ask
 from fastmarket.formats.cid import sha256_multihash
 from fastmarket.net.clock import Clock
 from fastmarket.net.fetching.wallet import Wallet
+from fastmarket.payments.backing import open_terms, sign_terms
 from fastmarket.payments.buyer import BuyerTabs
 from fastmarket.payments.frames import payment_frame, price_frame, read_asked, read_told, told_frame
 from fastmarket.payments.peer_sales import PeerSales
@@ -36,6 +37,7 @@ from fastmarket.payments.x402 import (
     encode_state,
     encode_terms,
 )
+from fastmarket.settlement.x402.channels import EscrowChannel, EscrowVoucher
 from tests.content.port.paying import SmallTill
 from tests.fuzz.target import Shape, Target
 from tests.fuzz.values import ED25519
@@ -71,6 +73,25 @@ def opening(data: bytes) -> object:
         Reason(fault.field)
         raise
     return found.number
+
+
+def settlement_terms(data: bytes) -> object:
+    """Whatever the seller signed is what a plug-in reads."""
+    found = open_terms(data, SELLER.peer_id)
+    assert open_terms(sign_terms(SELLER, found), SELLER.peer_id) == found
+    return len(found)
+
+
+def _voucher() -> bytes:
+    channel = EscrowChannel(*(bytes((number,)) * 20 for number in range(1, 6)), 86_400, TAB.id)
+    return EscrowVoucher(bytes(range(32)), channel, 7, bytes(65)).encode()
+
+
+def voucher(data: bytes) -> object:
+    """What is read is what was sent."""
+    found = EscrowVoucher.decode(data, TAB.id)
+    assert found.encode() == data
+    return found.amount
 
 
 def _headers() -> list[bytes]:
@@ -278,6 +299,21 @@ TARGETS: tuple[Target, ...] = (
         lambda: [TabOpening(TAB, bytes(range(32)), bytes(range(1, 33)), 5).sign(BUYER)],
         opening,
         Shape.PROTOBUF,
+    ),
+    _target(
+        "settlement-terms",
+        "backing.open_terms",
+        lambda: [sign_terms(SELLER, terms) for terms in (b"t", bytes(range(200)))],
+        settlement_terms,
+        Shape.PROTOBUF,
+    ),
+    Target(
+        "voucher",
+        "fastmarket.settlement.x402.channels.EscrowVoucher.decode",
+        lambda: [_voucher()],
+        voucher,
+        (PeerFault,),
+        Shape.BYTES,
     ),
     _target("payment-header", "x402.decode_payment", _headers, header, Shape.BYTES),
     _target("tab-frames", "frames.read_asked", _frame_seeds, frames, Shape.BYTES),
