@@ -73,8 +73,11 @@ MIGRATIONS: tuple[str, ...] = (
 FORMAT = SqliteFormat(APPLICATION_ID, "has no tabs of fastmarket", MIGRATIONS)
 BUSY_TIMEOUT_S = 10.0  # another program, which has no business here, holds the file
 READ_TIMEOUT_S = 0.05  # likewise, in the event loop, where others wait; a read itself takes some 0.1 ms
-# Beyond it, buyers that are not known get no account: some 55,000 with a receipt, 4.7 kB each
+# Beyond it, buyers that are not known get no account: some 185,000 with a receipt, 1.4 kB each
 MAX_FILE_BYTES = 256 << 20
+# A row with a receipt takes 0.9 kB, and one above a quarter of a page gets pages of its own: with pages of
+# 4 KiB it took 4.7 kB, and 0.2 ms to write in place of 0.14
+PAGE_BYTES = 16_384
 MAX_LOG_BYTES = 16 << 20  # to which the write-ahead log is cut after it was longer
 
 AnyRow = SellerRow | BuyerRow
@@ -177,6 +180,7 @@ class TabDatabase:
         FORMAT.check(self._writer, self.path)
 
     def _migrate(self) -> None:
+        self._writer.execute(f"PRAGMA page_size={PAGE_BYTES}")  # for a new file; existing files keep theirs
         self._writer.execute("PRAGMA journal_mode=WAL")
         self._writer.execute("PRAGMA synchronous=FULL")
         self._writer.execute(f"PRAGMA journal_size_limit={MAX_LOG_BYTES}")
