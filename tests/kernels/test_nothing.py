@@ -93,6 +93,7 @@ CALLS: dict[str, tuple[Callable[[], object], object]] = {
     "native.merkle.body_of": (lambda: _merkle.body_of(b"\x5a\x00\x60\x00\x6a\x00\x72\x00"), b""),
     "native.merkle.claims": (lambda: _merkle.claims(b""), merkle_twin.claims(b"")),
     "native.merkle.split_store": (lambda: _merkle.split_store(b""), merkle_twin.split_store(b"")),
+    "native.merkle.untracked": (lambda: _merkle.untracked(()), ()),
     "native.batch.tree_root": (lambda: _batch.tree_root([b"", b""]), merkle_twin.merkle_tree([b"", b""])[0]),
     "native.batch.count_signatures": (
         lambda: (_batch.count_signatures([]), _batch.count_signatures([b"", b""])),

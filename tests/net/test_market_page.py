@@ -400,7 +400,7 @@ def test_a_node_that_sells_nothing_says_so(run: Run[Any], tmp_path: Path) -> Non
         made = replace(config(goods(tmp_path)), content=ContentConfig())
         async with started(made, 1) as (_, http):
             state = (await http.get("/market")).json()
-            assert state == {"sells": False, "gets": True, "chooses": False, "from_here": True}
+            assert state == {"sells": False, "gets": True, "chooses": False, "from_here": True, "pays": False}
             answer = await http.post("/market/sell", json={"path": "/x", "price": "1"})
             assert answer.status_code == 409
             assert "--content-port" in answer.json()["error"]

@@ -28,8 +28,11 @@ METHODS = {
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
-# What looks and changes nothing, by its name; whatever is called otherwise asks for a token to write.
-LOOKS = re.compile(r"(Get|List|Find|Watch|Check|Closest|ServerReflection)[A-Za-z]*")
+# What looks and changes nothing, by its name; whatever is called otherwise asks for a token to write, and so
+# does what tells of money.
+LOOKS = re.compile(
+    r"(?!GetLedger|ListTabs|GetStatement)(Get|List|Find|Watch|Check|Closest|ServerReflection)[A-Za-z]*"
+)
 OPEN = "/grpc.health.v1.Health/"
 REFUSALS = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 

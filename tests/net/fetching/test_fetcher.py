@@ -29,6 +29,7 @@ from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.http_holder import HttpHolder
 from fastmarket.net.fetching.http_target import HttpTarget
 from fastmarket.net.fetching.sources import FoundHolder, HolderReach, ProviderHolders
+from fastmarket.net.fetching.wallet import Payer
 from fastmarket.net.resolver import Resolver
 from fastmarket.offers.model.metadata import FileMetadata, Way
 from fastmarket.offers.model.offer import OfferTerms
@@ -543,7 +544,8 @@ def test_one_that_made_an_offer_is_not_asked_for_nothing(run: Run[Any], dag: Blo
         ) -> list[PeerInfo]:
             return [PeerInfo(identity(number).peer_id) for number in (1, 2)]
 
-    def over_bitswap(peer: PeerInfo, answers: BlockAnswers) -> BlockHolder:
+    def over_bitswap(peer: PeerInfo, answers: BlockAnswers, payer: Payer | None) -> BlockHolder:
+        assert payer is None
         asked.append(1 if peer.peer_id == identity(1).peer_id else 2)
         return HttpHolder(HttpTarget("127.0.0.1", 1024), answers, dialer, HOLDERS, Clock())
 

@@ -17,6 +17,7 @@ ADDRESS_BYTES = 20
 WORD = 32
 MAX_UINT128 = (1 << 128) - 1
 _TYPED_TRANSACTION = b"\x02"  # EIP-1559
+_RLP_BYTES, _RLP_LIST = 0x80, 0xC0  # kinds of items, in their first byte; below, it is the item itself
 _SHORT = 55  # RLP: of an item whose length stands in its first byte
 
 RlpItem = bytes | int | Sequence["RlpItem"]
@@ -78,11 +79,11 @@ def rlp(item: RlpItem) -> bytes:
     if isinstance(item, int):
         item = item.to_bytes((item.bit_length() + 7) // 8, "big")
     if isinstance(item, bytes):
-        if len(item) == 1 and item[0] < 0x80:
+        if len(item) == 1 and item[0] < _RLP_BYTES:
             return item
-        return _rlp_head(0x80, len(item)) + item
+        return _rlp_head(_RLP_BYTES, len(item)) + item
     body = b"".join(map(rlp, item))
-    return _rlp_head(0xC0, len(body)) + body
+    return _rlp_head(_RLP_LIST, len(body)) + body
 
 
 def _rlp_head(kind: int, length: int) -> bytes:
