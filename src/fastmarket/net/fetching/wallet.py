@@ -372,5 +372,7 @@ def _nothing() -> None:
 
 
 def _refused(terms: PaymentTerms) -> RefusedAsk:
+    if terms.reason is Reason.PEER:
+        return RefusedAsk(AskFailure.REFUSED, "it has blocked this node as a buyer (peer)")
     unpaid = f", {terms.state.unpaid} bytes unpaid" if terms.reason is Reason.CREDIT else ""
     return RefusedAsk(AskFailure.REFUSED, f"it does not take the payment: {terms.reason.value}{unpaid}")
