@@ -34,6 +34,7 @@ from tests.virtual.payments import BuyerDisk
 SIZE = 20 * 256 * 1024 + 77
 LARGE = 96 * 1024 * 1024
 KILLED_AT = (0.2, 0.5)  # when that part of it is there; each kill costs a side one window at most
+STORE_DEADLINE_S = 30.0  # until a store on a busy machine has granted a share
 
 
 @pytest.fixture
@@ -211,7 +212,8 @@ class Thief:
         return got
 
     def _block(self, url: str, purse: Purse, offer: PricedOffer, cid: Cid) -> int | None:
-        for _ in range(100):  # while the store is asked
+        deadline = time.monotonic() + STORE_DEADLINE_S
+        while time.monotonic() < deadline:  # while the store is asked
             headers = {"User-Agent": "fastmarket/1"}
             if purse.secret is not None:
                 ticket = self.tabs.ticket(purse, offer, self.content, cid.multihash).encode()
