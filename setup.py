@@ -76,6 +76,7 @@ INTERPRETED = {
         "block",
         "car",
         "dag_pb",
+        "fetched_file",
         "fetching",
         "fetching_scenario",
         "fetching_static",

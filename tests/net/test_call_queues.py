@@ -10,8 +10,9 @@ import grpc.aio
 from google.protobuf.empty_pb2 import Empty
 
 from fastmarket.market.access import AccessScope
+from fastmarket.market.call_bounds import Bounds
 from fastmarket.market.calls import Method
-from fastmarket.market.guard import Bounds, CallTimer, Registry
+from fastmarket.market.guard import CallTimer, Registry
 from tests.conftest import Run
 
 CODING = (Empty.FromString, Empty.SerializeToString)

@@ -13,8 +13,9 @@ from google.protobuf.empty_pb2 import Empty
 from fastmarket.config import MarketConfig
 from fastmarket.errors import Busy
 from fastmarket.market.access import AccessScope
+from fastmarket.market.call_bounds import Bounds
 from fastmarket.market.calls import Calls, Method, Work
-from fastmarket.market.guard import Bounds, CallTimer, Registry
+from fastmarket.market.guard import CallTimer, Registry
 from tests.conftest import Run
 
 

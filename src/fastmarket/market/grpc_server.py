@@ -19,10 +19,11 @@ from fastmarket.market import access, replies
 from fastmarket.market.access import AccessScope
 from fastmarket.market.accounting import LedgerMethods
 from fastmarket.market.answer_cache import AnswerCache
+from fastmarket.market.call_bounds import Bounds
 from fastmarket.market.calls import Calls, Method, Work
 from fastmarket.market.crowds import Crowds
 from fastmarket.market.fetching import FetchingMethods
-from fastmarket.market.guard import CALL_BYTES, Around, Bounds, CallTimer, Guard, Observer, Registry
+from fastmarket.market.guard import CALL_BYTES, Around, CallTimer, Guard, Observer, Registry
 from fastmarket.market.listening import NOT_SERVING, SERVING, Health, bind, describe
 from fastmarket.market.requests import market_content, market_terms
 from fastmarket.market.selling import SellingMethods

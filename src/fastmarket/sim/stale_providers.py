@@ -22,16 +22,8 @@ from fastmarket.formats.cid import Cid
 from fastmarket.offers.model.metadata import FileMetadata
 from fastmarket.offers.model.offer import Offer, OfferTerms
 from fastmarket.sim.conditions import Latency
-from fastmarket.sim.fetching import (
-    DOWNLINK_MEDIAN,
-    SCALE,
-    UPLINK_MEDIAN,
-    FetchedFile,
-    SentAsk,
-    SimBuyer,
-    SimSeller,
-    scaled,
-)
+from fastmarket.sim.fetched_file import SCALE, FetchedFile, scaled
+from fastmarket.sim.fetching import DOWNLINK_MEDIAN, UPLINK_MEDIAN, SentAsk, SimBuyer, SimSeller
 from fastmarket.sim.measures import Figure, Figures, StoreFigures, share, spread
 from fastmarket.sim.node import NodeState, Observer, SimNode
 from fastmarket.sim.outcome import ScenarioOutcome

@@ -11,8 +11,9 @@ import grpc.aio
 import pytest
 
 from fastmarket.market.access import AccessScope
+from fastmarket.market.call_bounds import Bounds
 from fastmarket.market.calls import Method
-from fastmarket.market.guard import Bounds, CallTimer
+from fastmarket.market.guard import CallTimer
 
 
 class GoneContext:

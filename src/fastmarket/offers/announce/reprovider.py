@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 
 from fastmarket.config import OfferConfig
 from fastmarket.errors import Busy, NoSuchOffer
@@ -14,7 +12,9 @@ from fastmarket.kad.lookup.lookup import earlier
 from fastmarket.kad.outcome import Outcome
 from fastmarket.native.merkle import untracked
 from fastmarket.offers.announce.due_times import DueTimes
+from fastmarket.offers.announce.own_queue import AnnouncedOffer, OwnQueue, OwnState
 from fastmarket.offers.announce.rounds import AnnounceRound
+from fastmarket.offers.announce.thin_offers import ThinOffers
 from fastmarket.offers.model.offer import Offer, OfferKey, OfferTerms, Signing, sign_offers, terms_of
 from fastmarket.offers.store.offer_store import OfferStore
 from fastmarket.offers.store.own_offers import add_own
@@ -28,23 +28,6 @@ SWEEP_PAUSE_S = 0.005  # between the starts of two sweeps, so that other work ha
 MAX_DOUBLINGS = 20  # of the back-off; far beyond any useful maximum
 # Of the interval: offers that are due within this share of it join a sweep that begins.
 AHEAD_SHARE = 1 / 64
-
-
-class _State(Enum):
-    WAITING = "waiting"  # from the end of an announcement until the next is due
-    QUEUED = "queued"  # due; waits for room among the announcements in progress
-    ANNOUNCING = "announcing"  # handed out; its outcome has not been reported
-
-
-@dataclass(slots=True)
-class _Own:
-    offer: Offer
-    state: _State
-    due: float  # 0: not among the due times
-    place: int  # in the key space
-    failures: int = 0  # consecutive announcements that missed the quorum or reached no peer
-    copies: int = 0  # other nodes that held it after the last announcement
-    neighbours: int = 0  # size of the routing table when that began
 
 
 class Reprovider:
@@ -64,23 +47,18 @@ class Reprovider:
         "_config",
         "_ended",
         "_identity",
-        "_neighbours",
         "_no_sweep_before",
         "_own",
         "_queue",
         "_replication",
         "_round",
-        "_settled_at",
-        "_sorted",
         "_stale",
         "_store",
         "_sweeps",
         "_thin",
-        "_to_spread",
         "_under_way",
         "_withdrawn",
         "dues",
-        "grown_at",
         "seq_floor",
     )
 
@@ -91,21 +69,15 @@ class Reprovider:
         self._replication = replication
         self.seq_floor = 0
         """The highest seq that this node ever gave, in previous runs as well if it is restored."""
-        self._own: dict[OfferKey, _Own] = {}
-        self._thin: dict[OfferKey, None] = {}  # in their order, which no hash decides
+        self._own: dict[OfferKey, AnnouncedOffer] = {}
+        self._thin = ThinOffers(config.settle_s)
         self.dues = DueTimes()
         """When offers are due."""
-        self._queue: deque[OfferKey] = deque()
-        self._sorted = 0  # so many at the front of the queue are in the order of their keys
+        self._queue = OwnQueue(self._own)
         self._under_way: set[tuple[OfferKey, int]] = set()
         # While offers of the previous run are restored: expired tombstones, and superseded versions.
         self._ended: dict[OfferKey, Offer] = {}
         self._stale: list[Offer] = []
-        self._neighbours = 0
-        self.grown_at: float | None = None
-        """When the table began to grow; None: no offer waits for that."""
-        self._to_spread: deque[OfferKey] = deque()  # those that are looked at since it has settled
-        self._settled_at = 0.0
         self._withdrawn = 0
         self._sweeps = 0
         self._no_sweep_before = float("-inf")
@@ -199,7 +171,7 @@ class Reprovider:
         if known is not None and known.due:
             self.dues.remove(known.due, key)
         self._withdrawn += offer.withdrawn - (known is not None and known.offer.withdrawn)
-        own = self._own[key] = untracked(_Own(offer, _State.WAITING, 0.0, where))
+        own = self._own[key] = untracked(AnnouncedOffer(offer, OwnState.WAITING, 0.0, where))
         self._schedule(key, own, self._round.restored_turns(now)(where, offer.issued_at))
 
     def restore_many(self, offers: Sequence[Offer], now: float) -> None:
@@ -217,7 +189,7 @@ class Reprovider:
         own, dues, turn = self._own, self.dues, self._round.restored_turns(now)
         for key, where, offer in zip(keys, self._round.places(offers), offers, strict=True):
             due = turn(where, offer.issued_at)
-            own[key] = untracked(_Own(offer, _State.WAITING, due, where))
+            own[key] = untracked(AnnouncedOffer(offer, OwnState.WAITING, due, where))
             dues.add(due, key)
 
     def on_newer(self, offer: Offer, now: float) -> None:
@@ -229,7 +201,7 @@ class Reprovider:
         if own is None or not offer.replaces(own.offer):
             return
         self._withdrawn += offer.withdrawn - own.offer.withdrawn
-        own.offer, own.state, own.failures = offer, _State.WAITING, 0
+        own.offer, own.state, own.failures = offer, OwnState.WAITING, 0
         self._schedule(key, own, now + self._config.retry_first_s)
 
     def take_stale(self) -> list[Offer]:
@@ -248,9 +220,9 @@ class Reprovider:
             own = self._own.get(key)
             self._withdrawn += offer.withdrawn - (own is not None and own.offer.withdrawn)
             if own is None:
-                own = self._own[key] = untracked(_Own(offer, _State.ANNOUNCING, 0.0, where))
-            own.offer, own.state, own.failures = offer, _State.ANNOUNCING, 0
-            own.neighbours = self._neighbours
+                own = self._own[key] = untracked(AnnouncedOffer(offer, OwnState.ANNOUNCING, 0.0, where))
+            own.offer, own.state, own.failures = offer, OwnState.ANNOUNCING, 0
+            own.neighbours = self._thin.neighbours
             self._schedule(key, own, turn(own.place))
 
     def on_announced(self, offer: Offer, outcome: Outcome | None, now: float) -> None:
@@ -270,7 +242,7 @@ class Reprovider:
             own = self._own.get(key)
             if own is None or own.offer.seq != offer.seq:
                 continue
-            own.state = _State.WAITING
+            own.state = OwnState.WAITING
             own.copies = copies
             if met:
                 own.failures = 0
@@ -279,24 +251,18 @@ class Reprovider:
                 due = now + min(config.retry_longest_s, config.retry_first_s * 2**own.failures)
                 own.failures = min(own.failures + 1, MAX_DOUBLINGS)
             if thin:
-                self._thin[key] = None
-                if own.neighbours < self._neighbours and self.grown_at is None:
-                    self.grown_at = now
+                self._thin.add(key, own.neighbours, now)
             else:
-                self._thin.pop(key, None)
+                self._thin.discard(key)
             self._schedule(key, own, due)
 
     def on_table_size(self, count: int, now: float) -> None:
         """The size of the routing table has changed."""
-        if count > self._neighbours and self._thin and self.grown_at is None:
-            self.grown_at = now
-        self._neighbours = count
+        self._thin.on_table_size(count, now)
 
     def next_timer(self) -> float | None:
         """When `handle_timer`, or `take_sweep`, has something to do; never, while not `has_timer`."""
-        when = None if self.grown_at is None else self.grown_at + self._config.settle_s
-        if self._to_spread:
-            when = earlier(when, self._settled_at)
+        when = self._thin.next_timer()
         if (due := self.dues.first()) is not None:
             when = earlier(when, due)
         if self._queue and self._may_sweep():
@@ -306,18 +272,14 @@ class Reprovider:
     @property
     def has_timer(self) -> bool:
         """Whether `next_timer` may be due at some time."""
-        return bool(self.dues or self._queue or self._to_spread) or self.grown_at is not None
+        return bool(self.dues or self._queue) or self._thin.has_timer
 
     def handle_timer(self, now: float) -> None:
         """Queues what is due."""
-        if self.grown_at is not None and self.grown_at + self._config.settle_s <= now:
-            self._settled_at, self.grown_at = now, None
-            self._to_spread = deque(self._thin)
-        for _ in range(min(DUE_A_TURN, len(self._to_spread))):
-            key = self._to_spread.popleft()
+        for key in self._thin.take_due(DUE_A_TURN, now):
             found = self._own.get(key)
-            if found and found.state is _State.WAITING and found.neighbours < self._neighbours:
-                self._enqueue(key, found)
+            if found and found.state is OwnState.WAITING and found.neighbours < self._thin.neighbours:
+                self._queue.add(key, found)
         for _ in range(DUE_A_TURN):
             taken = self.dues.take(now)
             if taken is None:
@@ -326,8 +288,8 @@ class Reprovider:
             own.due = 0.0
             if own.offer.withdrawn and own.offer.not_after <= now:
                 self._forget(taken)
-            elif own.state is not _State.QUEUED:
-                self._enqueue(taken, own)
+            elif own.state is not OwnState.QUEUED:
+                self._queue.add(taken, own)
 
     def take_due(self, now: float) -> list[Offer]:
         """Offers to announce now, renewed if they are old; no more than may be announced at once.
@@ -338,7 +300,7 @@ class Reprovider:
         if self._has_sweep():
             return offers
         while self._queue and len(self._under_way) < self._config.max_announcing:
-            own = self._next_queued()
+            own = self._queue.take()
             if own is None:
                 continue
             self._hand_out([own], now)
@@ -353,34 +315,19 @@ class Reprovider:
         """
         if not self._may_sweep() or now < self._no_sweep_before:
             return []
-        most = self._config.max_sweep_offers if self._neighbours else LONE_SWEEP_OFFERS
+        most = self._config.max_sweep_offers if self._thin.neighbours else LONE_SWEEP_OFFERS
         self._take_along(most, now)
-        if not self._sorted:
-            self._sort_queue(max(DUE_A_TURN, most))
-        chosen: list[_Own] = []
-        while self._sorted and len(chosen) < most:
-            own = self._next_queued()
+        if not self._queue.sorted_count:
+            self._queue.sort(max(DUE_A_TURN, most))
+        chosen: list[AnnouncedOffer] = []
+        while self._queue.sorted_count and len(chosen) < most:
+            own = self._queue.take()
             if own is not None:
                 chosen.append(own)
         self._hand_out(chosen, now)
         self._sweeps += bool(chosen)
         self._no_sweep_before = now + SWEEP_PAUSE_S
         return [own.offer for own in chosen]
-
-    def _sort_queue(self, most: int) -> None:
-        """Puts that many at the front of the queue in the order of their keys, for the next sweeps."""
-        queue = self._queue
-        keys = dict.fromkeys(queue.popleft() for _ in range(min(len(queue), most)))
-        queued = [own for key in keys if (own := self._own.get(key)) and own.state is _State.QUEUED]
-        queued.sort(key=lambda own: own.place)
-        queue.extendleft(own.offer.key for own in reversed(queued))
-        self._sorted = len(queued)
-
-    def _next_queued(self) -> _Own | None:
-        """The first of the queue; None: registered again while it waited, or expired."""
-        own = self._own.get(self._queue.popleft())
-        self._sorted = max(self._sorted - 1, 0)
-        return own if own is not None and own.state is _State.QUEUED else None
 
     def _may_sweep(self) -> bool:
         return self._has_sweep() and self._sweeps < self._config.max_sweeps
@@ -408,8 +355,8 @@ class Reprovider:
                 break
             own = self._own[key]
             own.due = 0.0
-            if own.state is _State.WAITING:
-                self._enqueue(key, own)
+            if own.state is OwnState.WAITING:
+                self._queue.add(key, own)
 
     def _is_aged(self, offer: Offer, now: float) -> bool:
         """Whether an offer has to be signed again before it is announced.
@@ -423,7 +370,7 @@ class Reprovider:
         """The same terms, or the same withdrawal, as a later version."""
         return Signing(terms_of(offer), offer, offer.withdrawn, self._config.lifetime_s)
 
-    def _hand_out(self, owned: Sequence[_Own], now: float) -> None:
+    def _hand_out(self, owned: Sequence[AnnouncedOffer], now: float) -> None:
         """Marks offers as being announced; old ones are renewed first."""
         aged = [own for own in owned if self._is_aged(own.offer, now)]
         renewed = self._sign([self._again(own.offer) for own in aged], now)
@@ -432,20 +379,16 @@ class Reprovider:
             own.offer = offer
         turn = self._round.turns(now, spread=self._is_spread())
         for own in owned:
-            own.state, own.neighbours = _State.ANNOUNCING, self._neighbours
+            own.state, own.neighbours = OwnState.ANNOUNCING, self._thin.neighbours
             self._schedule(own.offer.key, own, turn(own.place))
-
-    def _enqueue(self, key: OfferKey, own: _Own) -> None:
-        own.state = _State.QUEUED
-        self._queue.append(key)
 
     def _forget(self, key: OfferKey) -> None:
         """Drops an expired tombstone."""
         del self._own[key]
-        self._thin.pop(key, None)
+        self._thin.discard(key)
         self._withdrawn -= 1
 
-    def _schedule(self, key: OfferKey, own: _Own, due: float) -> None:
+    def _schedule(self, key: OfferKey, own: AnnouncedOffer, due: float) -> None:
         if own.offer.withdrawn:
             due = min(due, own.offer.not_after)
         if due != own.due:

@@ -337,8 +337,6 @@ class SweepJob(Job):
             self._parcels.append(parcel)
             self._deliveries.add(parcel, storers, unknown)
 
-    # --- the end
-
     def _token(self) -> int:
         self._next_token += 1
         return self._next_token
