@@ -257,7 +257,8 @@ class Node(Live):
         if (paying := self._payments) is not None:
             from fastmarket.web.payment_metrics import PaymentState
 
-            state = PaymentState(paying.till.tabs, paying.wallet.tabs, self.dht.now)
+            settled = paying.settler.report if paying.settler.is_needed else None
+            state = PaymentState(paying.till.tabs, paying.wallet.tabs, self.dht.now, settled)
             metrics.registry.register(state)
         if (fetching := self._fetching) is not None:
             metrics.registry.register(FetchingState(fetching.fetcher, fetching.bitswap))

@@ -87,6 +87,7 @@ async def payments(
         settling = Repeating("settling", lambda: LOOK_S, settler.look, dht.host.faults)
         if settler.is_needed:
             settling.start()
+            dht.troubles.append(lambda: settler.report().status.trouble)
         try:
             yield Payments(Till(tabs), wallet, journal, ledger, settler, tuple(unpaid))
         finally:

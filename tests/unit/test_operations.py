@@ -14,6 +14,8 @@ from fastmarket.net.dht_node import DhtNode
 from fastmarket.node_content import selling
 from fastmarket.node_fetching import fetching
 from fastmarket.payments.reasons import Reason
+from fastmarket.settlement.interface import SettlementStatus
+from fastmarket.settlement.settler import SettlementReport
 from fastmarket.web.content_metrics import FetchingState, SellingState
 from fastmarket.web.fleet_metrics import FleetState
 from fastmarket.web.metrics import CountingTrace, NodeMetrics
@@ -46,7 +48,8 @@ async def real_metrics() -> dict[str, tuple[str, ...]]:
             selling_state = SellingState(sold.shop, sold.catalogue, sold.port.tally)
             seller, buyer = VirtualSeller(), VirtualBuyer()
             seller.tabs.refused[Reason.HOUR] += 1
-            paying = PaymentState(seller.tabs, buyer.tabs, lambda: START)
+            settled = SettlementReport(SettlementStatus("bank", ""), 1, 2, {"expired": 3}, None)
+            paying = PaymentState(seller.tabs, buyer.tabs, lambda: START, lambda: settled)
             fetching_state = FetchingState(got.fetcher, got.bitswap)
             for state in (FleetState(fleet), selling_state, paying, fetching_state):
                 metrics.registry.register(state)

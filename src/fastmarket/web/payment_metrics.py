@@ -16,16 +16,24 @@ if TYPE_CHECKING:
 
     from fastmarket.payments.buyer import BuyerTabs
     from fastmarket.payments.seller import SellerTabs
+    from fastmarket.settlement.settler import SettlementReport
 
 
 class PaymentState(Collector):
     """Both sides of the tabs, collected at each scrape."""
 
-    def __init__(self, sold: SellerTabs, bought: BuyerTabs, now: Callable[[], float]) -> None:
-        """`now`: Unix seconds."""
+    def __init__(
+        self,
+        sold: SellerTabs,
+        bought: BuyerTabs,
+        now: Callable[[], float],
+        settled: Callable[[], SettlementReport] | None = None,
+    ) -> None:
+        """`now`: Unix seconds. `settled`: None: receipts are debts."""
         self._sold = sold
         self._bought = bought
         self._now = now
+        self._settled = settled
 
     def collect(self) -> Iterator[Metric]:
         """Gauges, then counters."""
@@ -64,3 +72,18 @@ class PaymentState(Collector):
         for reason, count in sold.refused.items():
             refused.add_metric((reason.value,), count)
         yield refused
+        if self._settled is not None:
+            yield from _settlement(self._settled())
+
+
+def _settlement(report: SettlementReport) -> Iterator[Metric]:
+    about = "Tabs with a deposit, as it was last seen."
+    yield GaugeMetricFamily("fastmarket_settlement_covered_tabs", about, report.covered)
+    about = "Whole units that were claimed for receipts."
+    yield CounterMetricFamily("fastmarket_settlement_claimed", about, report.claimed)
+    unclaimed = CounterMetricFamily(
+        "fastmarket_settlement_unclaimed", "Receipts not claimed in full, by reason.", labels=("reason",)
+    )
+    for reason, count in report.refused.items():
+        unclaimed.add_metric((reason,), count)
+    yield unclaimed

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from prometheus_client.registry import CollectorRegistry
 
+from fastmarket.settlement.interface import SettlementStatus
+from fastmarket.settlement.settler import SettlementReport
 from fastmarket.web.payment_metrics import PaymentState
 from tests.virtual.payments import BLOCK_BYTES, CONTENT, START, Purchase, VirtualBuyer, VirtualSeller
 
 HOUR_S = 3600.0
+
+
+def test_what_is_settled_is_told() -> None:
+    seller, buyer, registry = VirtualSeller(), VirtualBuyer(), CollectorRegistry()
+    report = SettlementReport(SettlementStatus("bank", ""), 4, 30, {"expired": 2}, None)
+    registry.register(PaymentState(seller.tabs, buyer.tabs, lambda: START, lambda: report))
+    told = {
+        name: registry.get_sample_value(f"fastmarket_settlement_{name}")
+        for name in ("covered_tabs", "claimed_total")
+    }
+    assert told == {"covered_tabs": 4, "claimed_total": 30}
+    unclaimed = {"reason": "expired"}
+    assert registry.get_sample_value("fastmarket_settlement_unclaimed_total", unclaimed) == 2
 
 
 def test_what_is_paid_unpaid_and_lost_is_told() -> None:
