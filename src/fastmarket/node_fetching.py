@@ -24,9 +24,9 @@ from fastmarket.net.fetching.debts import DEBTS_LOOK_S, DebtPayer
 from fastmarket.net.fetching.fetcher import Fetcher
 from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
+from fastmarket.net.fetching.payer import Payer
 from fastmarket.net.fetching.probing import Prober
 from fastmarket.net.fetching.sources import HolderReach, OfferFinder, OfferSource, ProviderHolders
-from fastmarket.net.fetching.wallet import Payer
 from fastmarket.net.resolver import Resolver
 from fastmarket.net.tab_calls import TabCall
 from fastmarket.net.tab_streams import TabStreams

@@ -25,6 +25,7 @@ from fastmarket.net.bitswap.paid_holder import PaidBitswapHolder
 from fastmarket.net.clock import Clock
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.fetching.debts import FIRST_WAIT_S, DebtPayer
+from fastmarket.net.fetching.payer import Payer
 from fastmarket.net.fetching.wallet import Wallet
 from fastmarket.net.tab_calls import TabCall
 from fastmarket.net.tab_streams import MAX_STREAMS_PER_PEER, TabStreams
@@ -86,7 +87,7 @@ class Trade:
     answers: Answers = field(default_factory=Answers)
 
     def holder(self, price: int = PRICE) -> PaidBitswapHolder:
-        payer = self.wallet.payer(self.seller.host.peer_id, CONTENT, price)
+        payer = Payer.of(self.wallet, self.seller.host.peer_id, CONTENT, price)
         call = TabCall(self.buyer.host, seed(self.seller))
         return PaidBitswapHolder(
             self.buying, seed(self.seller), self.answers, payer, call, PATIENCE_S, self.buyer.host.faults
@@ -169,8 +170,8 @@ def test_who_has_agreed_to_nothing_is_told_that_it_is_not_here(run: Run[Any]) ->
 async def agreed(one: Trade, call: TabCall) -> Payment:
     """What a buyer sends that then pays nothing."""
     await call.open()
-    payer = one.wallet.payer(one.seller.host.peer_id, CONTENT, PRICE)
-    assert payer.on_told(await call.price(CONTENT))
+    payer = Payer.of(one.wallet, one.seller.host.peer_id, CONTENT, PRICE)
+    assert payer.take(await call.price(CONTENT)) is None
     payment = payer.agreement()
     assert payment is not None
     told = await call.pay(payment)
@@ -197,10 +198,10 @@ def test_who_does_not_pay_gets_its_credit_and_no_more(run: Run[Any]) -> None:
 def test_a_ticket_of_another_peer_is_none(run: Run[Any]) -> None:
     async def main() -> None:
         async with trade() as one, peer_of(one.seller) as (stranger, _, _):
-            payer = one.wallet.payer(one.seller.host.peer_id, CONTENT, PRICE)
+            payer = Payer.of(one.wallet, one.seller.host.peer_id, CONTENT, PRICE)
             call = TabCall(stranger.host, seed(one.seller))
             await call.open()
-            assert payer.on_told(await call.price(CONTENT))
+            assert payer.take(await call.price(CONTENT)) is None
             payment = payer.agreement()
             assert payment is not None
             told = await call.pay(payment)
@@ -249,7 +250,7 @@ def test_a_full_disk_serves_nothing_for_money(run: Run[Any]) -> None:
 def test_a_holder_that_takes_no_payments_fails_its_requests(run: Run[Any]) -> None:
     async def main() -> None:
         async with trade() as one, nodes(1, first=70) as (other,):
-            payer = one.wallet.payer(other.host.peer_id, CONTENT, PRICE)
+            payer = Payer.of(one.wallet, other.host.peer_id, CONTENT, PRICE)
             call = TabCall(one.buyer.host, seed(other))
             faults = one.buyer.host.faults
             holder = PaidBitswapHolder(one.buying, seed(other), one.answers, payer, call, 1.0, faults)

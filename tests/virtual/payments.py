@@ -10,7 +10,8 @@ from fastmarket.errors import NodeFault
 from fastmarket.formats.cid import sha256_multihash
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.payments.backing import Backings, VoucherScheme, sign_terms
-from fastmarket.payments.buyer import BuyerTabs, Permission
+from fastmarket.payments.buyer import BuyerTabs, Permission, SignedReceipt
+from fastmarket.payments.paying import Declined, Paying
 from fastmarket.payments.purse import Purse
 from fastmarket.payments.reasons import Reason
 from fastmarket.payments.rows import BuyerRow, SellerRow
@@ -212,7 +213,6 @@ class VirtualBuyer:
     ) -> bool:
         """Whether it came."""
         purse, block = self.purse(seller), sha256_multihash(number.to_bytes(4, "big"))
-        opening = b""
         for _ in range(MAX_TRIES):
             asking = self.tabs.may_ask(purse, offer, BLOCK_BYTES, now)
             if asking is Permission.BUDGET:
@@ -220,25 +220,20 @@ class VirtualBuyer:
                 return False
             done.asks += 1
             if purse.secret is not None:
-                payment = Payment(self.ticket(purse, offer, block), self.receipt(purse), opening)
+                payment = Payment(self.ticket(purse, offer, block), self.receipt(purse), purse.opening)
             else:
                 payment = Payment(b"")
             self.tabs.on_asked(purse, offer, BLOCK_BYTES)
             told, required = seller.request(encode_payment(payment), block, BLOCK_BYTES, now, self.host)
             if told and self.gives_up(number):  # the answer is late, or the connection lost
                 self.tabs.on_given_up(purse, offer, BLOCK_BYTES, may_have_come=True)
-                opening = b""
                 continue
             if told:
                 return self.on_block(purse, offer, number, decode_state(told), done)
             self.tabs.on_given_up(purse, offer, BLOCK_BYTES, may_have_come=False)
             terms = decode_terms(required)
             done.refusals.append(terms.reason)
-            self.tabs.on_terms(purse, terms.settlement)
-            opening = b""
-            if terms.reason in (Reason.SESSION, Reason.SELLER_KEY, Reason.TICKET, Reason.NUMBER):
-                opening = self.open_session(purse, terms, now)
-            elif not self.settle(purse, offer, terms, now):
+            if not self.settle(purse, offer, terms, now):
                 break
         done.why = done.refusals[-1].value
         return False
@@ -257,27 +252,24 @@ class VirtualBuyer:
         self.on_state(purse, state)
         return right > 0
 
-    def open_session(self, purse: Purse, terms: PaymentTerms, now: float) -> bytes:
-        private, was_refused = self.entropy.randbytes(32), terms.reason is Reason.NUMBER
-        return self.tabs.open_session(purse, terms.session_key, private, now, was_refused=was_refused) or b""
+    def paying(self, purse: Purse, offer: PricedOffer) -> Paying:
+        return Paying(self.tabs, purse, offer, self.entropy.randbytes)
 
     def settle(self, purse: Purse, offer: PricedOffer, terms: PaymentTerms, now: float) -> bool:
         """After a refusal: whether it is worth asking again."""
-        if terms.reason is not Reason.CREDIT:
-            return False
-        if terms.state.seq == purse.seq:
-            self.tabs.on_accepted(purse, terms.state.seq, terms.state.credit)
-        self.tabs.on_claim(purse, offer, terms.state.offer_unpaid)
-        return self.sign(purse, now, final=True) or self.tabs.sendable(purse) is not None
+        step = self.paying(purse, offer).on_told(terms, purse.secret, now, is_writing=False)
+        if isinstance(step, SignedReceipt):
+            self.write(step)
+        return not isinstance(step, Declined)
 
-    def sign(self, purse: Purse, now: float, *, final: bool = False) -> bool:
+    def sign(self, purse: Purse, now: float, *, final: bool = False) -> None:
         """Signs and writes a receipt if one is due."""
-        signed = self.tabs.next_receipt(purse, now, final=final)
-        if signed is None:
-            return False
+        if (signed := self.tabs.next_receipt(purse, now, final=final)) is not None:
+            self.write(signed)
+
+    def write(self, signed: SignedReceipt) -> None:
         self.disk.put(signed.row)
-        self.tabs.confirm_written(purse)
-        return True
+        self.tabs.confirm_written(signed.purse)
 
     def pay(self, seller: VirtualSeller, now: float) -> None:
         """Between two blocks."""

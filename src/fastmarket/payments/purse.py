@@ -212,9 +212,14 @@ class Purse:
         return self.outstanding + (0 if self.is_accepted else self.unaccepted)
 
     @property
+    def is_asked(self) -> bool:
+        """Whether bytes are under way."""
+        return any(one.asked for one in self.due.values())
+
+    @property
     def is_owing(self) -> bool:
         """Whether something is due to the seller, and nothing is under way: no purchase will pay for it."""
-        if any(one.asked for one in self.due.values()):
+        if self.is_asked:
             return False
         return not self.is_accepted or any(one.verified for one in self.due.values())
 

@@ -46,7 +46,7 @@ def _page(path: Path, after: tuple[bytes, str]) -> list[tuple[bytes, str, str]]:
             connection.execute("PRAGMA query_only=1")
             return connection.execute(_PAGE, after).fetchall()
     except sqlite3.Error as error:
-        raise StorageFault(f"cannot read {path}: {error}") from None
+        raise StorageFault(f"cannot read {path.name}: {error}") from None
 
 
 def _receipts(row: SellerRow) -> Iterator[NewestReceipt]:

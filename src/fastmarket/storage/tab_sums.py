@@ -112,14 +112,14 @@ class TabSumsReader:
             try:
                 return [_entry(side, str(row[0])) for row in rows]
             except DamagedTab as error:
-                raise NodeFault(f"{self._path}: a row that no fastmarket wrote: {error}") from None
+                raise NodeFault(f"{self._path.name}: a row that no fastmarket wrote: {error}") from None
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise StorageFault(f"cannot read {self._path}: {error}") from None
+            raise StorageFault(f"cannot read {self._path.name}: {error}") from None
 
 
 def _entry(side: TabSide, text: str) -> TabEntry:

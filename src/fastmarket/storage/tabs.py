@@ -218,7 +218,7 @@ class TabDatabase:
             code = int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
             if doing == "open" or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise self._damaged(f"cannot {doing}: {error}") from None
-            raise StorageFault(f"cannot {doing} {self.path}: {error}") from None
+            raise StorageFault(f"cannot {doing} {self.path.name}: {error}") from None
 
 
 class BuyerTable:

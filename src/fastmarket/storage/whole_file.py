@@ -78,10 +78,10 @@ class WholeFile:
         try:
             self._watch.check()
         except Misplaced as fault:
-            raise StorageFault(f"cannot write {self.path}: {fault}") from None
+            raise StorageFault(f"cannot write {self.path.name}: {fault}") from None
         aside = self.path.with_name(f".{self.path.name}.new")
         try:
             self._system.write(aside, content)
             self._system.rename(aside, self.path)
         except OSError as error:
-            raise StorageFault(f"cannot write {self.path}: {error.strerror}") from None
+            raise StorageFault(f"cannot write {self.path.name}: {error.strerror}") from None

@@ -29,10 +29,12 @@ class HeldDisk(SellerDisk):
         super().__init__()
         self.is_held = False
         self.waiting: list[tuple[Sequence[SellerRow], asyncio.Future[None]]] = []
+        self.given: set[asyncio.Future[None]] = set()
 
     def put_all(self, rows: Sequence[SellerRow]) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting.append((rows, done))
+        self.given.add(done)
         if not self.is_held:
             self.let_go()
         return done
@@ -45,6 +47,12 @@ class HeldDisk(SellerDisk):
                 done.set_result(None)
             else:
                 done.set_exception(StorageFault("the disk is full"))
+
+    async def told(self) -> None:
+        """Who put something knows what became of it."""
+        given, self.given = self.given, set()
+        if given:
+            await asyncio.wait(given)
 
 
 class _Writer:

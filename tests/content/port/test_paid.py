@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from pathlib import Path
@@ -39,6 +38,23 @@ def sold(shop: Shop, till: SmallTill, tmp_path: Path) -> list[Cid]:
     shop.sell(path, UNIXFS_V1_2025)
     till.sell(shop.leaves)
     return shop.leaves
+
+
+class Visit:
+    """A customer that has a block, which is not paid yet, and asks for more on the same connection."""
+
+    def __init__(self, shop: Shop, tmp_path: Path) -> None:
+        self.till = SmallTill()
+        leaf, self.other, _ = sold(shop, self.till, tmp_path)
+        self.customer = Customer(self.till)
+        self.talk = Talk(shop, cashier=self.till.cashier)
+        self.ask(leaf)
+
+    def ask(self, cid: Cid, receipt: bytes = b"") -> int:
+        header = self.customer.header(cid.multihash, receipt)
+        number = self.talk.ask(raw(cid), **{"payment-signature": header})
+        self.talk.run()
+        return number
 
 
 def raw(cid: Cid) -> str:
@@ -140,18 +156,11 @@ def test_a_page_may_pay() -> None:
 def test_a_request_that_is_reset_while_its_receipt_is_written_has_still_paid(
     run: Run[Any], shop: Shop, tmp_path: Path
 ) -> None:
-    till = SmallTill()
-    leaf, other, _ = sold(shop, till, tmp_path)
-    customer = Customer(till)
-    talk = Talk(shop, cashier=till.cashier)
-
     async def main() -> None:
-        talk.ask(raw(leaf), **{"payment-signature": customer.header(leaf.multihash)})
-        talk.run()
+        visit = Visit(shop, tmp_path)
+        till, customer, talk = visit.till, visit.customer, visit.talk
         till.disk.is_held = True
-        paid = customer.header(other.multihash, customer.receipt(LEAF_BYTES))
-        held = talk.ask(raw(other), **{"payment-signature": paid})
-        talk.run()
+        held = visit.ask(visit.other, customer.receipt(LEAF_BYTES))
         assert talk.speaker.is_busy
         assert held not in talk.headers
         talk.client.reset_stream(held, h2.errors.ErrorCodes.CANCEL)
@@ -160,7 +169,7 @@ def test_a_request_that_is_reset_while_its_receipt_is_written_has_still_paid(
         assert not talk.speaker.is_busy
         assert talk.status(free) == 200
         till.disk.let_go()
-        await asyncio.sleep(0)  # callbacks of the disk
+        await till.disk.told()
         talk.run()
         assert held not in talk.headers
         account = till.account(customer)
@@ -199,22 +208,15 @@ def test_nor_is_a_receipt_lost_with_its_connection(run: Run[Any], shop: Shop, tm
 def test_a_receipt_that_cannot_be_written_is_refused_and_may_come_again(
     run: Run[Any], shop: Shop, tmp_path: Path
 ) -> None:
-    till = SmallTill()
-    leaf, other, _ = sold(shop, till, tmp_path)
-    customer = Customer(till)
-    talk = Talk(shop, cashier=till.cashier)
-
     async def main() -> None:
-        talk.ask(raw(leaf), **{"payment-signature": customer.header(leaf.multihash)})
-        talk.run()
-        till.disk.is_full = True
+        visit = Visit(shop, tmp_path)
+        till, customer, talk = visit.till, visit.customer, visit.talk
         receipt = customer.receipt(LEAF_BYTES)
         seen = []
         for is_full in (True, False):
             till.disk.is_full = is_full
-            number = talk.ask(raw(other), **{"payment-signature": customer.header(other.multihash, receipt)})
-            talk.run()
-            await asyncio.sleep(0)
+            number = visit.ask(visit.other, receipt)
+            await till.disk.told()
             talk.run()
             seen.append(talk.status(number))
             if is_full:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +16,7 @@ from fastmarket.errors import PeerFault
 from fastmarket.exchange.fetching.events import Ask
 from fastmarket.formats.cid import sha256_multihash
 from fastmarket.net.clock import Clock
+from fastmarket.net.fetching.payer import Payer
 from fastmarket.net.fetching.wallet import Wallet
 from fastmarket.payments.backing import open_terms, sign_terms
 from fastmarket.payments.buyer import BuyerTabs
@@ -254,7 +256,7 @@ def _wallet() -> Wallet:
 
 def wallet(data: bytes) -> object:
     """Whatever a seller says, nothing is paid that was not asked for and did not come."""
-    text, payer = data.decode("latin-1"), _wallet().payer(SELLER.peer_id, CONTENT, 3)
+    text, payer = data.decode("latin-1"), Payer.of(_wallet(), SELLER.peer_id, CONTENT, 3)
     purse = _wallet().tabs.purse(SELLER.peer_id, bytes(16))
     ask = Ask(1, 0, b"\x01\x55" + BLOCK, START, BLOCK_BYTES, BLOCK_BYTES)
     for is_refused in (False, True):
@@ -263,7 +265,8 @@ def wallet(data: bytes) -> object:
             payer.on_refused(ask, text, not_held)
         else:
             payer.on_block(ask, 0, text, not_held)
-        payer.on_last_answer(text, is_refused=is_refused)
+        with suppress(PeerFault):
+            payer.take(decode_terms(text) if is_refused else decode_state(text))
     assert (purse.seq, purse.paid_amount, purse.unverified) == (0, 0, 0)
     assert purse.credit <= PaymentConfig().credit.max_bytes
     return None
@@ -326,6 +329,6 @@ TARGETS: tuple[Target, ...] = (
         _still_sells,
     ),
     _shell_target("cashier", "content.port.cashier.Cashier.check", cashier),
-    _shell_target("wallet", "net.fetching.wallet.Payer.on_refused", wallet),
+    _shell_target("wallet", "net.fetching.payer.Payer.on_refused", wallet),
     _target("till", "till.Till.take", lambda: _headers()[:2], till, Shape.BYTES, _still_sells),
 )

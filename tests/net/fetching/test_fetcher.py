@@ -28,8 +28,8 @@ from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.http_holder import HttpHolder
 from fastmarket.net.fetching.http_target import HttpTarget
+from fastmarket.net.fetching.payer import Payer
 from fastmarket.net.fetching.sources import FoundHolder, HolderReach, ProviderHolders
-from fastmarket.net.fetching.wallet import Payer
 from fastmarket.net.resolver import Resolver
 from fastmarket.offers.model.metadata import FileMetadata, Way
 from fastmarket.offers.model.offer import OfferTerms

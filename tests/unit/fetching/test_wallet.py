@@ -16,12 +16,21 @@ from fastmarket.exchange.fetching.events import Ask
 from fastmarket.exchange.fetching.holder import AskFailure
 from fastmarket.formats.cid import sha256_multihash
 from fastmarket.net.clock import Clock
-from fastmarket.net.fetching.wallet import MAX_REFUSALS, LastTurn, RefusedAsk, SendTurn, Wallet
+from fastmarket.net.fetching.payer import LastTurn, Payer, RefusedAsk, SendTurn
+from fastmarket.net.fetching.wallet import Wallet
 from fastmarket.payments.buyer import MAX_NEW_TABS, BuyerTabs
+from fastmarket.payments.paying import MAX_REFUSALS
 from fastmarket.payments.reasons import Reason
 from fastmarket.payments.receipt import open_receipt
 from fastmarket.payments.rows import BuyerRow
-from fastmarket.payments.x402 import PaymentTerms, TabState, encode_payment, encode_terms
+from fastmarket.payments.x402 import (
+    PaymentTerms,
+    TabState,
+    decode_state,
+    decode_terms,
+    encode_payment,
+    encode_terms,
+)
 from tests.conftest import Run
 from tests.virtual.payments import BLOCK_BYTES, CONTENT, BuyerDisk, VirtualSeller, identity
 
@@ -30,16 +39,18 @@ MIB = 1 << 20
 
 
 class Writer:
-    """Rows go to disk when the loop is free, or, `is_held`, when the test says so."""
+    """Rows go to disk at once, or, `is_held`, when the test says so."""
 
     def __init__(self, disk: BuyerDisk) -> None:
         self.disk = disk
         self.is_held = self.is_full = False
         self.waiting: list[tuple[Sequence[BuyerRow], asyncio.Future[None]]] = []
+        self.given: set[asyncio.Future[None]] = set()
 
     def put(self, rows: Sequence[BuyerRow]) -> asyncio.Future[None]:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting.append((rows, done))
+        self.given.add(done)
         if not self.is_held:
             self.let_go()
         return done
@@ -53,6 +64,12 @@ class Writer:
             for row in rows:
                 self.disk.put(row)
             done.set_result(None)
+
+    async def told(self) -> None:
+        """Who put something knows what became of it."""
+        given, self.given = self.given, set()
+        if given:
+            await asyncio.wait(given)
 
 
 class Buyer:
@@ -72,7 +89,7 @@ class Buyer:
     def begin(self) -> None:
         """As after a restart."""
         self.wallet = Wallet(BuyerTabs(identity(1000), self.config, self.disk), self.writer, self.clock)
-        self.payer = self.wallet.payer(self.seller.peer_id, CONTENT, 3)
+        self.payer = Payer.of(self.wallet, self.seller.peer_id, CONTENT, 3)
         self.purse = self.wallet.tabs.purse(self.seller.peer_id, bytes(16))
 
     def wake(self) -> None:
@@ -104,7 +121,7 @@ class Buyer:
                 if turn is SendTurn.REFUSED:
                     return RefusedAsk(AskFailure.REFUSED, "budget")
                 if turn is SendTurn.WAIT:
-                    await asyncio.sleep(0)
+                    await self.writer.told()
                     continue
                 told, required = self.sent(ask)
                 if told:
@@ -113,7 +130,8 @@ class Buyer:
                 refused = self.payer.on_refused(ask, required, self.wake)
                 if refused is not None:
                     return refused
-            await asyncio.sleep(0)
+            if not self.writer.is_held:
+                await self.writer.told()
         return None
 
     async def finish(self) -> None:
@@ -122,9 +140,9 @@ class Buyer:
             if payment is not LastTurn.WAIT:
                 text = encode_payment(payment)
                 told, required = self.seller.request(text, CONTENT, 0, self.clock.now())
-                if not self.payer.on_last_answer(told or required, is_refused=not told):
+                if self.payer.take(decode_state(told) if told else decode_terms(required)) is not None:
                     return
-            await asyncio.sleep(0)
+            await self.writer.told()
 
 
 def row(buyer: Buyer) -> Any:
@@ -167,7 +185,7 @@ def test_no_receipt_is_sent_before_it_is_on_disk(run: Run[Any]) -> None:
         assert buyer.payer.last_payment(buyer.wake) is LastTurn.WAIT
         buyer.writer.is_held = False
         buyer.writer.let_go()
-        await asyncio.sleep(0)
+        await buyer.writer.told()
         assert buyer.woken
         await buyer.finish()
         assert agreed(buyer) == 8 * BLOCK_BYTES
@@ -182,7 +200,7 @@ def test_a_receipt_that_could_not_be_written_is_written_later(run: Run[Any]) -> 
         assert not buyer.purse.is_written
         buyer.writer.is_full = False
         buyer.wallet.look()
-        await asyncio.sleep(0)
+        await buyer.writer.told()
         await buyer.finish()
         assert agreed(buyer) == 8 * BLOCK_BYTES
         assert buyer.disk.rows[buyer.seller.peer_id.raw, "unit"].seq == buyer.purse.seq
@@ -236,7 +254,7 @@ def test_nothing_is_asked_beyond_the_credit_while_a_receipt_is_on_its_way(run: R
             buyer.writer.is_held = is_held
             if not is_held:
                 buyer.writer.let_go()
-                await asyncio.sleep(0)
+                await buyer.writer.told()
                 carrier = buyer.ask()
                 assert buyer.payer.may_send(carrier, buyer.wake) is SendTurn.SEND
                 buyer.payer.header(carrier)  # with the receipt; the seller's disk is slow
@@ -264,7 +282,7 @@ def test_a_receipt_that_expired_before_it_was_taken_is_signed_again(run: Run[Any
         assert await buyer.fetch(3) is None
         first = buyer.payer.last_payment(buyer.wake)
         assert first is LastTurn.WAIT
-        await asyncio.sleep(0)
+        await buyer.writer.told()
         sums = open_receipt(buyer.purse.receipt).sums
         buyer.ahead_s = AFTER_IT_EXPIRED_S
         await buyer.finish()

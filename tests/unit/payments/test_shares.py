@@ -76,10 +76,10 @@ def taken(sellers: list[FleetSeller], buyer: VirtualBuyer, blocks: int, now: flo
 
 
 class Thief(VirtualBuyer):
-    """Asks whatever it owes, and signs nothing."""
+    """Asks whatever it owes, and pays nothing."""
 
-    def sign(self, purse: object, now: float, *, final: bool = False) -> bool:
-        return False
+    def receipt(self, purse: object) -> bytes:
+        return b""
 
 
 def unpaid(sellers: list[FleetSeller]) -> int:

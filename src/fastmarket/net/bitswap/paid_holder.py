@@ -13,12 +13,10 @@ from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.net.bitswap.exchange import BitswapExchange
 from fastmarket.net.bitswap.holder import BitswapHolder
 from fastmarket.net.fetching.holders import BlockAnswers
-from fastmarket.net.fetching.wallet import MAX_REFUSALS, LastTurn, Payer, RefusedAsk, SendTurn
+from fastmarket.net.fetching.payer import Payer, RefusedAsk, SendTurn, pay_rest
 from fastmarket.net.tab_calls import TabCall
+from fastmarket.payments.paying import MAX_REFUSALS
 from fastmarket.payments.x402 import TabState
-
-MAX_PAYMENTS = 128
-"""In a row: a session, and at the end a receipt for each offer with unpaid bytes."""
 
 
 class PaidBitswapHolder:
@@ -86,7 +84,7 @@ class PaidBitswapHolder:
             if self._is_open:
                 with suppress(NetworkFault, PeerFault, TimeoutError):
                     async with asyncio.timeout(self._pay_timeout_s):
-                        await self._pay_rest()
+                        await pay_rest(self._payer, self._call.pay)
         finally:
             self._call.close()
 
@@ -182,17 +180,6 @@ class PaidBitswapHolder:
                 return refused
             if isinstance(told, TabState):
                 if self._again:  # so what it misses, too
-                    await self._pay_rest()
+                    await pay_rest(self._payer, self._call.pay)
                 return None
         return RefusedAsk(AskFailure.REFUSED, "it does not take the payment")
-
-    async def _pay_rest(self) -> None:
-        for _ in range(MAX_PAYMENTS):
-            written = asyncio.Event()
-            payment = self._payer.last_payment(written.set)
-            if payment is LastTurn.PAID:
-                return
-            if payment is LastTurn.WAIT:
-                await written.wait()
-            elif not self._payer.on_told(await self._call.pay(payment)):
-                return

@@ -19,11 +19,9 @@ from fastmarket.net.fetching.http_connection import HttpConnection
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.http_response import HttpResponse, TooLong
 from fastmarket.net.fetching.http_target import HttpTarget
-from fastmarket.net.fetching.wallet import LastTurn, Payer, SendTurn
-from fastmarket.payments.x402 import encode_payment
-
-MAX_LAST_PAYMENTS = 128
-"""Rounds at the end of a fetch: one to write and one to send a receipt, for each offer with unpaid bytes."""
+from fastmarket.net.fetching.payer import Payer, SendTurn, pay_rest
+from fastmarket.payments.frames import Told
+from fastmarket.payments.x402 import Payment, decode_state, decode_terms, encode_payment
 
 _NO_BUDGET = "the budget of the day is spent, or cannot be read"
 _OK = 200
@@ -94,30 +92,19 @@ class HttpHolder:
         for connection in tuple(self._sent):
             self._end(connection)
         if self._payer is not None and self._root:
-            await self._pay_rest(self._payer)
+            with suppress(NetworkFault, PeerFault, TimeoutError):  # then with the next purchase
+                async with asyncio.timeout(self._config.pay_timeout_s):
+                    await pay_rest(self._payer, self._pay)
         for connection in (*self._sent, *self._idle):
             self._end(connection)
         await asyncio.gather(*self._dials, return_exceptions=True)
 
-    async def _pay_rest(self, payer: Payer) -> None:
-        """On a last small request, for what came since the last receipt. If it cannot be sent, it is with the
-        next purchase."""
-        with suppress(NetworkFault, PeerFault, TimeoutError):
-            async with asyncio.timeout(self._config.pay_timeout_s):
-                for _ in range(MAX_LAST_PAYMENTS):
-                    written = asyncio.Event()
-                    payment = payer.last_payment(written.set)
-                    if payment is LastTurn.PAID:
-                        return
-                    if payment is LastTurn.WAIT:
-                        await written.wait()
-                        continue
-                    text = encode_payment(payment)
-                    request = self._target.request(self._root, is_head=True, payment=text)
-                    answer = await self._call(request)
-                    is_refused = answer.status == _PAYMENT_REQUIRED
-                    if not payer.on_last_answer(answer.payment, is_refused=is_refused):
-                        return
+    async def _pay(self, payment: Payment) -> Told:
+        """On a small request beside those of the fetch. Raises NetworkFault, PeerFault."""
+        request = self._target.request(self._root, is_head=True, payment=encode_payment(payment))
+        answer = await self._call(request)
+        is_refused = answer.status == _PAYMENT_REQUIRED
+        return decode_terms(answer.payment) if is_refused else decode_state(answer.payment)
 
     async def _call(self, request: bytes) -> HttpResponse:
         """A request beside those of the fetch, on a connection of its own. Raises NetworkFault, PeerFault."""

@@ -18,7 +18,8 @@ from fastmarket.net.fetching.holders import BlockAnswers, BlockHolder
 from fastmarket.net.fetching.http_dialer import HttpDialer
 from fastmarket.net.fetching.http_holder import HttpHolder
 from fastmarket.net.fetching.http_target import HttpTarget
-from fastmarket.net.fetching.wallet import Payer, Wallet
+from fastmarket.net.fetching.payer import Payer
+from fastmarket.net.fetching.wallet import Wallet
 from fastmarket.net.gateways import gateway_url
 from fastmarket.offers.lookup.local_answers import LocalAnswer
 from fastmarket.offers.model.metadata import Way
@@ -127,7 +128,7 @@ class HolderReach:
     def _payer(self, provider: PeerId, content: bytes, price: int) -> Payer | None:
         """None: nothing is paid."""
         wallet = self._wallet
-        return None if wallet is None or not price else wallet.payer(provider, content, price)
+        return None if wallet is None or not price else Payer.of(wallet, provider, content, price)
 
 
 class OfferFinder(Protocol):
