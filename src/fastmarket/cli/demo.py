@@ -305,6 +305,10 @@ def play(stage: Stage, given: Path | None) -> None:
     stage.act("Node C looks the file up again")
     stage.ask("C", cid)
     stage.tell("Both offers outlived node A: the network stores them, not one server.")
+    stage.act("Your own node")
+    stage.tell('README.md, "Run a node", tells how to install it; then, in two terminals:')
+    stage.tell("fastmarket-server --content-port 8070")
+    stage.tell("fastmarket-client sell FILE --price 3")
 
 
 def written(path: Path) -> int:
