@@ -43,7 +43,7 @@ KERNELS := $(wildcard src/fastmarket/_*.pyx src/fastmarket/native/*.p[yx][xd] sr
 
 # An editable install builds the extensions in place; it is stale when a kernel or the build changes.
 .make/build: .make/venv pyproject.toml setup.py $(KERNELS)
-	@echo "building the extensions ..."
+	@echo "building the extensions, some minutes the first time ..."
 	@$(if $(LOCKED),$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.txt)
 	@$(BIN)/python -m pip install -q --no-build-isolation $(if $(LOCKED),--no-deps -e .,-e ".[dev]")
 	@touch $@
