@@ -21,7 +21,8 @@ from tests.conftest import Run
 from tests.net.loopback import DEADLINE_S, until
 
 ANSWER = bytes(64 * 1024)
-UNREAD_S = 0.2
+MESSAGES = 128  # 5 bytes each: they fit into a window of HTTP/2, and their answers into none
+UNREAD_S = 1.0
 LONG_S = 3600.0
 
 
@@ -81,15 +82,16 @@ async def served(unread_s: float = UNREAD_S) -> AsyncIterator[tuple[Service, grp
         await server.stop(0)
 
 
-async def forever() -> AsyncGenerator[bytes, None]:
-    while True:
-        yield b""
-
-
-def begun(channel: grpc.aio.Channel, method: str) -> Any:
-    """A call of which no answer has been read."""
+async def begun(channel: grpc.aio.Channel, method: str) -> Any:
+    """A call of which no answer has been read. Its messages have been written: if a call ends while one waits
+    to be written, gRPC's client reports INTERNAL instead of the server's status."""
     path = f"/test.Unread/{method}"
-    return channel.stream_stream(path)(forever()) if method == "Each" else channel.unary_stream(path)(b"")
+    if method != "Each":
+        return channel.unary_stream(path)(b"")
+    call = channel.stream_stream(path)()
+    for _ in range(MESSAGES):
+        await call.write(b"")
+    return call
 
 
 async def read_all(call: Any) -> None:
@@ -102,7 +104,7 @@ async def read_all(call: Any) -> None:
 def test_a_call_whose_answers_are_not_read_is_aborted_and_leaves_nothing(run: Run[None], method: str) -> None:
     async def main() -> None:
         async with served() as (service, channel):
-            call = begun(channel, method)
+            call = await begun(channel, method)
             await until(lambda: bool(service.open or service.answered))
             await until(lambda: service.is_free)
             # What fitted into the windows is read; then comes the status.
@@ -118,7 +120,7 @@ def test_unread_answers_are_held_up_to_a_bound_while_others_are_answered(run: Ru
 
     async def main() -> None:
         async with served(LONG_S) as (service, channel):
-            call = begun(channel, "Each")
+            call = await begun(channel, "Each")
             before = -1
             while before != service.answered:  # until nothing more is taken
                 before = service.answered
@@ -138,7 +140,7 @@ def test_unread_answers_are_held_up_to_a_bound_while_others_are_answered(run: Ru
 def test_a_call_that_is_cancelled_closes_its_generator_at_once(run: Run[None], method: str) -> None:
     async def main() -> None:
         async with served(LONG_S) as (service, channel):
-            call = begun(channel, method)
+            call = await begun(channel, method)
             await call.read()
             await until(lambda: bool(service.open or service.answered))
             assert not service.is_free
