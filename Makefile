@@ -152,7 +152,7 @@ audit: .make/build .make/audit/made
 
 lock: .make/audit/made
 	for name in run:all dev:dev audit:audit x402:x402; do \
-	  case $${name#*:} in all) extras="--extra http --extra metrics --extra fleet --extra tracing --extra watch --extra fs";; \
+	  case $${name#*:} in all) extras="--extra http --extra metrics --extra fleet --extra tracing --extra watch --extra fs --extra mdns";; \
 	  x402) extras="--extra x402 --extra x402-test";; \
 	  *) extras="--extra $${name#*:}";; esac; \
 	  $(AUDIT)/uv pip compile -q --upgrade --universal --generate-hashes --python-version 3.11 --no-header $$extras \

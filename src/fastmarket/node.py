@@ -137,6 +137,8 @@ class Node(Live):
         self.grpc_address = _at(config.market.host, await enter(parts.grpc(self._grpc)))
         await self._serve_web(running, metrics)
         memory_limit.log_shares(config)  # of a start that fails, the reason alone is told
+        if config.host.mdns != "off":
+            await enter(parts.local_network(dht, config.host.mdns))
         await enter(parts.joining(self._joining, dht, self._saved))
 
     async def __aenter__(self) -> Self:

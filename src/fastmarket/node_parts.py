@@ -232,6 +232,28 @@ async def joining(tries: Joining, dht: DhtNode, saved: PeerCache) -> AsyncIterat
         await tries.stop()
 
 
+@asynccontextmanager
+async def local_network(dht: DhtNode, wanted: str) -> AsyncIterator[None]:
+    """Meets the nodes of the local network. Raises CallerFault: it is "on", and lacks a package."""
+    try:
+        with extra("mdns", "mdns"):
+            import zeroconf  # noqa: F401 - whether it is there
+    except CallerFault as fault:
+        if wanted == "on":
+            raise
+        logger.info("nodes of the local network are not looked for: mDNS %s", fault.reason)
+        yield
+        return
+    from fastmarket.net.local_network import LocalNetwork
+
+    network = LocalNetwork(dht)
+    await network.start()
+    try:
+        yield
+    finally:
+        await network.stop()
+
+
 def _record_rows(dht: DhtNode) -> list[RecordRow]:
     from fastmarket.storage.database import RecordRow
 

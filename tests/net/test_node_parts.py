@@ -23,10 +23,10 @@ pytest.importorskip("opentelemetry.sdk")
 
 ORDER = (
     *("memory", "disk", "fleet", "network", "records", "peers", "tracing", "grpc", "webs", "measuring"),
-    "joining",
+    *("local_network", "joining"),
 )
 CONFIG = NodeConfig(
-    host=HostConfig(listen=("/ip4/127.0.0.1/tcp/0",)),
+    host=HostConfig(listen=("/ip4/127.0.0.1/tcp/0",), mdns="on"),
     market=MarketConfig(port=0),
     fleet=FleetConfig(store="redis://127.0.0.1:1"),
     web=WebConfig(port=0, metrics_port=0, trace_endpoint="http://127.0.0.1:1"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastmarket.cli.defaults import FIELDS, FILES, OWN, default_of, node_config, shown_default
+from fastmarket.cli.defaults import FIELDS, FILES, OWN, UNASKED, default_of, node_config, shown_default
 from fastmarket.cli.profile import Profile
 from fastmarket.cli.server import server_command
 from fastmarket.cli.settings import SETTINGS, resolve
@@ -61,7 +61,8 @@ def distinct(value: object) -> bool:
 
 @pytest.mark.parametrize("module", TOLD)
 def test_the_command_line_has_no_default_of_a_node(module: str) -> None:
-    defaults = {attrgetter(place)(DEFAULTS) for place in FIELDS.values()} | set(DEFAULTS.host.listen)
+    places = [place for name, place in FIELDS.items() if name not in UNASKED]
+    defaults = {attrgetter(place)(DEFAULTS) for place in places} | set(DEFAULTS.host.listen)
     found = set(constants(SOURCES / module)) & {value for value in defaults if distinct(value)}
     assert found == set(), "take it from fastmarket.cli.defaults"
     assert not [text for text in constants(SOURCES / module) if isinstance(text, str) and "[default" in text]
@@ -77,9 +78,17 @@ def test_the_program_s_own_defaults_stand_there_alone() -> None:
 
 
 def test_what_nobody_sets_is_what_a_node_has_by_itself(tmp_path: Path) -> None:
-    settings = resolve({}, {}, tmp_path)
+    given = {name: attrgetter(FIELDS[name])(DEFAULTS) for name in UNASKED}
+    settings = resolve(dict(given), {}, tmp_path)
     assert settings.node_config() == DEFAULTS
-    assert node_config({name: default_of(name) for name in FIELDS}) == DEFAULTS
+    assert node_config({name: default_of(name) for name in FIELDS} | given) == DEFAULTS
+
+
+def test_what_the_program_does_unasked_a_node_does_not(tmp_path: Path) -> None:
+    config = resolve({}, {}, tmp_path).node_config()
+    for name, value in UNASKED.items():
+        assert attrgetter(FIELDS[name])(config) == value
+        assert attrgetter(FIELDS[name])(DEFAULTS) == "off"
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -89,7 +98,7 @@ def test_each_setting_reaches_its_field(name: str, tmp_path: Path) -> None:
     config = node_config(values)
     changed = attrgetter(FIELDS[name])(config)
     assert changed == {"mode": False}.get(name, str(tmp_path / "a") if name in FILES else ("another",))
-    others = {place: attrgetter(place) for row, place in FIELDS.items() if row != name}
+    others = {place: attrgetter(place) for row, place in FIELDS.items() if row not in (name, *UNASKED)}
     assert all(read(config) == read(DEFAULTS) for read in others.values())
 
 

@@ -131,6 +131,12 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("net/twins.py", "Twins.on_named", "ensure_future"): (ONCE, ""),
     ("net/public_routing.py", "_merged", LOOP): (CALLER, ""),
     ("net/public_routing.py", "_merged", "ensure_future"): (CALLER, ""),
+    ("net/local_network.py", "LocalNetwork.__init__", "Repeating"): (
+        REPEATS,
+        "e2e/test_lan.py::test_nodes_of_one_network_meet_without_a_bootstrap_peer_at_its_addresses",
+    ),
+    ("net/local_network.py", "LocalNetwork._begin", "ensure_future"): (ONCE, ""),
+    ("net/local_network.py", "LocalNetwork._begin", "add_done_callback"): (FORGETS, ""),
     ("net/joining.py", "Joining.start", "Repeating"): (
         REPEATS,
         "test_faults.py::test_joining_is_tried_again_after_a_bug",

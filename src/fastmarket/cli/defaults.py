@@ -45,6 +45,7 @@ FIELDS = {
     "listen": "host.listen",
     "announce": "host.announce",
     "bootstrap": "bootstrap",
+    "mdns": "host.mdns",
     "store": "fleet.store",
     "kad-prefix": "kad.prefix",
     "large-table": "kad.large_table",
@@ -59,13 +60,15 @@ FILES = frozenset(
 )  # paths here, texts there
 # Settings of the program, of which a node knows nothing.
 OWN = {"log-level": "info", "log-format": "text"}
+# What the program does unasked, and a node within another program does not.
+UNASKED = {"mdns": "auto"}
 _DEFAULTS = NodeConfig()
 
 
 def default_of(name: str) -> Any:
     """The value of a setting that is not given; None: there is none."""
-    if name not in FIELDS:
-        return OWN.get(name)
+    if name not in FIELDS or name in UNASKED:
+        return {**OWN, **UNASKED}.get(name)
     value = attrgetter(FIELDS[name])(_DEFAULTS)
     if name == "mode":
         return MODES[not value]

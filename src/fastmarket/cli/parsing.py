@@ -102,6 +102,14 @@ def parse_flag(raw: object) -> bool:
     return text in _YES
 
 
+def parse_switch(raw: object) -> str:
+    """What is done where it is of use, always, or never: `auto`, `on`, `off`."""
+    text = str(raw).strip().lower()
+    if text not in {"auto", *_YES, *_NO}:
+        raise ValueError(_EXPECTS.format("auto, on or off", raw))
+    return text if text == "auto" else ("off", "on")[text in _YES]
+
+
 def parse_path(raw: object) -> Path:
     return expanded(parse_text(raw))
 

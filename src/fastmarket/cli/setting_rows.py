@@ -28,6 +28,7 @@ from fastmarket.cli.parsing import (
     parse_port,
     parse_prefix,
     parse_store,
+    parse_switch,
     parse_text,
 )
 
@@ -161,6 +162,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Node through which to join the network, ending in /p2p/PEER_ID; may be repeated.",
         short="b",
         repeated=True,
+    ),
+    Setting(
+        "mdns",
+        parse_switch,
+        "auto|on|off",
+        "Find nodes of the local network by multicast DNS; auto: in private networks, with the extra mdns.",
     ),
     Setting(
         "data-dir",

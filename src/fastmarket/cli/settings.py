@@ -55,6 +55,7 @@ class ServerSettings:
     listen: tuple[str, ...]
     announce: tuple[str, ...]
     bootstrap: tuple[str, ...]
+    mdns: str
     data_dir: Path | None
     store: str = field(repr=False)  # it may contain a password
     kad_prefix: str

@@ -14,6 +14,10 @@ class HostConfig:
     # Multiaddrs to announce instead of the listened-on and observed ones: behind a forwarded port, a proxy,
     # or a name. Empty: announce the listened-on addresses, and those that enough peers observed
     announce: tuple[str, ...] = ()
+    # Find nodes of the local network by multicast DNS, and let them find us: "on", "off", or "auto", which is
+    # "on" where python-zeroconf is installed. No packet is sent while only loopback or public addresses are
+    # listened on
+    mdns: str = "off"
     # DNS servers (IP address, port) queried for the TXT records of /dnsaddr; empty: the system's
     nameservers: tuple[tuple[str, int], ...] = ()
     # Open connections, in both directions. Each costs some 20 kB and a file descriptor; the usual soft limit

@@ -21,6 +21,7 @@ from fastmarket.libp2p.identify import (
     encode_identify,
     identify_body,
 )
+from fastmarket.libp2p.mdns import MAX_ADDRS, is_local, peer_in, text_of
 from fastmarket.libp2p.multistream import (
     HEADER,
     DialerNegotiation,
@@ -324,6 +325,24 @@ def dnsaddr(data: bytes) -> object:
     raise AssertionError("waits for something")
 
 
+def mdns(data: bytes) -> object:
+    """A TXT record of a node in the local network; what is read of it is told again in the same way."""
+    peer = peer_in(data)
+    if peer is None:
+        raise PeerFault("tells of no peer")
+    assert 0 < len(peer.addrs) <= MAX_ADDRS
+    assert all(map(is_local, peer.addrs))
+    told = text_of(peer.peer_id, peer.addrs)
+    assert peer_in(told) in (peer, None)  # None: too long for a record's string
+    return peer.addrs
+
+
+def _local_texts() -> list[bytes]:
+    local = [Multiaddr.from_endpoint(ip, 4001) for ip in ("10.0.0.7", "192.168.1.20", "fd00::7")]
+    told = text_of(PEERS[0].peer_id, local)
+    return [told, told + text_of(PEERS[1].peer_id, local[:1]), b"\x05other" + told, *_texts()]
+
+
 def _texts() -> list[bytes]:
     lines = [f"dnsaddr={text}".encode() for text in ADDR_TEXTS if len(text) < 240]
     return [*(bytes((len(line),)) + line for line in lines), b"\x08dnsaddr=\x1a/ip4/192.0.2.1/tcp/4001"]
@@ -398,6 +417,14 @@ TARGETS: tuple[Target, ...] = (
         _texts,
         dnsaddr,
         (PeerFault, DialFailed, CallerFault),
+        Shape.VARINT_FRAMES,
+    ),
+    Target(
+        "mdns",
+        "fastmarket.libp2p.mdns.peer_in",
+        _local_texts,
+        mdns,
+        (PeerFault,),
         Shape.VARINT_FRAMES,
     ),
 )

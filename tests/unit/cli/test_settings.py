@@ -80,6 +80,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "listen": "/ip4/127.0.0.1/tcp/0",
         "announce": "/dns4/node.example.org/tcp/4001",
         "bootstrap": SEED,
+        "mdns": "on",
         "data-dir": "/data",
         "ephemeral": "false",
         "store": "redis://one,two",
