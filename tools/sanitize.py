@@ -94,7 +94,7 @@ def environment(built: Path, reports: Path) -> dict[str, str]:
         "ASAN_OPTIONS": ":".join((*_ASAN_OPTIONS, log)),
         "UBSAN_OPTIONS": f"print_stacktrace=1:abort_on_error=1:{log}",
         "LD_PRELOAD": ":".join(libraries()),
-        "PYCRYPTODOME_DISABLE_DEEPBIND": "1",  # it binds its libraries past what the sanitizers put before them
+        "PYCRYPTODOME_DISABLE_DEEPBIND": "1",  # or it binds past what the sanitizers put before it
         "PYTHONMALLOC": "malloc",  # Python's own pools would hide what runs past the end of an object
         "PYTHONPATH": os.pathsep.join((str(built), str(ROOT))),
         "PYTHONDONTWRITEBYTECODE": "",

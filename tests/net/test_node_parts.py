@@ -96,7 +96,8 @@ def test_a_node_without_extras_has_five_parts(run: Run[None], monkeypatch: pytes
     watched = Watched(monkeypatch)
 
     async def main() -> None:
-        config = replace(CONFIG, fleet=FleetConfig(), web=WebConfig())
+        host = HostConfig(listen=CONFIG.host.listen)
+        config = replace(CONFIG, host=host, fleet=FleetConfig(), web=WebConfig())
         async with Node(config, identity(91)):
             pass
 
