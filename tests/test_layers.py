@@ -12,7 +12,7 @@ from tests.sources import nodes_of
 
 PACKAGE = Path(__file__).parent.parent / "src" / "fastmarket"
 KERNELS = sorted(PACKAGE.rglob("*.pyx"))
-SANS_IO = ("core", "kad", "offers", "libp2p", "formats", "exchange", "payments")
+SANS_IO = ("core", "kad", "offers", "libp2p", "formats", "exchange", "payments", "portmap")
 VIRTUAL_TIME = ("sim",)  # as those, but it owns a seeded Random
 AMBIENT = {"asyncio", "time", "socket", "random", "os", "grpc", "uvloop", "threading", "secrets"}
 

@@ -144,6 +144,8 @@ REACHED: Final[dict[str, tuple[str, ...]]] = {
         "part_files.check_proof",
         "part_files.open_proven",
     ),
+    "natpmp-answer": ("portmap.natpmp.decode_answer",),
+    "pcp-answer": ("portmap.pcp.decode_answer",),
     "peer-id-bytes": ("formats.identity.PeerId.from_bytes",),
     "peer-record": ("formats.peer_record.decode_peer_record",),
     "ping": (

@@ -17,6 +17,7 @@ from fastmarket.config.memory import MemoryConfig
 from fastmarket.config.node import NodeConfig
 from fastmarket.config.offers import OfferConfig
 from fastmarket.config.payments import CreditPolicy, PaymentConfig, SettlementPolicy
+from fastmarket.config.port_map import PortMapConfig
 from fastmarket.config.storage import StorageConfig
 from fastmarket.config.web import WebConfig
 
@@ -36,6 +37,7 @@ __all__ = [
     "NodeConfig",
     "OfferConfig",
     "PaymentConfig",
+    "PortMapConfig",
     "SettlementPolicy",
     "StorageConfig",
     "WebConfig",

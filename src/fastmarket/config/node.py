@@ -17,6 +17,7 @@ from fastmarket.config.market import MarketConfig
 from fastmarket.config.memory import MemoryConfig
 from fastmarket.config.offers import OfferConfig
 from fastmarket.config.payments import PaymentConfig
+from fastmarket.config.port_map import PortMapConfig
 from fastmarket.config.storage import StorageConfig
 from fastmarket.config.web import WebConfig
 
@@ -35,6 +36,7 @@ class NodeConfig:
     fetching: FetchConfig = field(default_factory=FetchConfig)
     holders: HolderConfig = field(default_factory=HolderConfig)
     host: HostConfig = field(default_factory=HostConfig)
+    port_map: PortMapConfig = field(default_factory=PortMapConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     market: MarketConfig = field(default_factory=MarketConfig)
     access: AccessConfig = field(default_factory=AccessConfig)

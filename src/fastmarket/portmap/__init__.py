@@ -1,0 +1,1 @@
+"""Port mapping at the router of a home network: PCP, NAT-PMP and UPnP-IGD, without I/O."""
