@@ -15,6 +15,7 @@ from fastmarket.config import BitswapConfig, PaymentConfig
 from fastmarket.config.payments import CreditPolicy
 from fastmarket.errors import StreamFailed
 from fastmarket.exchange.bitswap.client import AskOutcome, BlockAbsent, BlockSent
+from fastmarket.exchange.bitswap.message import PROTOCOLS
 from fastmarket.exchange.fetching.events import Ask
 from fastmarket.exchange.fetching.holder import AskFailure
 from fastmarket.formats.identity import Identity, PeerId
@@ -28,7 +29,7 @@ from fastmarket.net.fetching.debts import FIRST_WAIT_S, DebtPayer
 from fastmarket.net.fetching.payer import Payer
 from fastmarket.net.fetching.wallet import Wallet
 from fastmarket.net.tab_calls import TabCall
-from fastmarket.net.tab_streams import MAX_STREAMS_PER_PEER, TabStreams
+from fastmarket.net.tab_streams import BOUNDS, TabStreams
 from fastmarket.payments.accounts import Accounts
 from fastmarket.payments.buyer import BuyerTabs
 from fastmarket.payments.frames import MAX_FRAME_BYTES, TAB_PROTOCOL
@@ -38,7 +39,7 @@ from fastmarket.payments.x402 import Payment, PaymentTerms, TabState
 from tests.conftest import Run
 from tests.content.port.paying import PRICE, SmallTill
 from tests.net.loopback import nodes, seed, until
-from tests.net.test_bitswap import Memory, block, peer_of
+from tests.net.test_bitswap import Memory, block, is_reset, peer_of
 from tests.unit.fetching.test_wallet import Writer
 from tests.virtual.payments import CONTENT, BuyerDisk
 
@@ -291,7 +292,7 @@ def test_what_makes_no_sense_ends_the_stream_alone(run: Run[Any], sent: bytes) -
 def test_streams_of_one_peer_have_a_bound(run: Run[Any]) -> None:
     async def main() -> None:
         async with trade(1) as one:
-            calls = [TabCall(one.buyer.host, seed(one.seller)) for _ in range(MAX_STREAMS_PER_PEER + 1)]
+            calls = [TabCall(one.buyer.host, seed(one.seller)) for _ in range(BOUNDS.per_peer + 1)]
             for call in calls[:-1]:
                 await call.open()
                 assert isinstance(await call.price(b""), PaymentTerms)
@@ -393,5 +394,30 @@ def test_a_seller_that_lost_its_file_is_paid_on_a_session_of_its_own(run: Run[An
             one.till.disk.rows.clear()
             debts = await paid_up(one, one.wallet)
             assert (debts.paid, one.paid()) == (1, (3 * BLOCK_BYTES, 0))
+
+    run(main())
+
+
+@pytest.mark.parametrize(("protocol", "patience_s"), [(TAB_PROTOCOL, 60.0), (next(iter(PROTOCOLS)), 360.0)])
+def test_a_byte_from_time_to_time_does_not_keep_a_stream(
+    run: Run[Any], protocol: str, patience_s: float
+) -> None:
+    async def main() -> None:
+        async with trade(1) as one:
+            link = await one.buyer.host.connect(seed(one.seller))
+            began = one.seller.now()
+            stream = await one.buyer.host.streams.open(link, [protocol])
+            served = one.seller.host.streams
+            reading = asyncio.ensure_future(stream.read())
+            await stream.write(b"\x20")  # of a message of 32 bytes
+            served.sweep(began + patience_s - 1.0)
+            assert len(served._placed) == 1
+            await stream.write(b"\x0a")
+            served.sweep(one.seller.now() + patience_s)
+            if protocol == TAB_PROTOCOL:  # of Bitswap's, the other direction was closed at once
+                with pytest.raises(StreamFailed):
+                    await reading
+            await until(lambda: not served._placed)
+            await is_reset(stream)
 
     run(main())

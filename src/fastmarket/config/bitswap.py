@@ -45,6 +45,11 @@ class BitswapConfig:
     # Inbound streams of one peer at a time. boxo opens one for each message, and closes it; 8 of its workers
     # write at once, and one stream is for its wants
     max_streams_per_peer: int = 64
+    # The same of an address block, and of all peers, of which three quarters are for strangers
+    max_streams_per_block: int = 2048
+    max_streams: int = 8192
+    # A stream without a whole message for so long is reset: the largest, 4 MiB, at 12,500 bytes a second
+    message_timeout_s: float = 360.0
     # Of messages that have come in part, of one peer: two of the largest
     max_partial_bytes: int = 8 << 20
     # The same, of all peers

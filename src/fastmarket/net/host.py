@@ -310,5 +310,6 @@ class Host:
         for place, sweep in (
             ("sweeping addresses", lambda: self.identifier.sweep(links, now)),
             ("sweeping connections", lambda: self.links.sweep(now)),
+            ("sweeping streams", lambda: self.streams.sweep(now)),
         ):
             self.faults.run(place, sweep)

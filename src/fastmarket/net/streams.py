@@ -7,9 +7,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from fastmarket.errors import FastmarketError, StreamFailed
+from fastmarket.errors import FastmarketError, LimitExceeded, StreamFailed
 from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
+from fastmarket.formats.scope import source_block
 from fastmarket.libp2p.events import (
     Event,
     NegotiationFailed,
@@ -19,6 +20,7 @@ from fastmarket.libp2p.events import (
     StreamReady,
     StreamReset,
 )
+from fastmarket.libp2p.stream_shares import StreamPlace, StreamShares
 from fastmarket.libp2p.streams import ResponderFactory
 from fastmarket.net.clock import Clock
 from fastmarket.net.link import Link
@@ -37,12 +39,21 @@ class Stream:
     Unread bytes count against the window (256 KiB), so a slow reader slows the writer down.
     """
 
-    def __init__(self, link: Link, stream_id: int, clock: Clock, protocol: str = "") -> None:
+    def __init__(
+        self,
+        link: Link,
+        stream_id: int,
+        clock: Clock,
+        protocol: str = "",
+        place: StreamPlace | None = None,
+    ) -> None:
+        """`place`: of one that the peer opened."""
         self.protocol = protocol
         self._finished = False
         self._link = link
         self._stream_id = stream_id
         self._clock = clock
+        self._place = place
         self._received = bytearray()
         self._ended = False
         self._failure = ""  # why it has failed; empty: it has not
@@ -98,6 +109,11 @@ class Stream:
         self._fail("reset by us")
         self._link.wake()
 
+    def progressed(self) -> None:
+        """A whole message has come: see `StreamBounds.message_s`."""
+        if self._place is not None:
+            self._place.shares.progressed(self._place, self._clock.now())
+
     def on_event(self, event: Event) -> None:
         """Takes an event of the stream; for the table."""
         if isinstance(event, StreamData):
@@ -150,6 +166,8 @@ class StreamTable:
         self._faults = faults
         self._protocols = protocols
         self._handlers: dict[str, StreamHandler] = {}
+        self._shares: dict[str, StreamShares] = {}
+        self._placed: dict[StreamPlace, Stream] = {}  # those with a handler
         self._streams: dict[Link, dict[int, Stream]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -158,10 +176,11 @@ class StreamTable:
         """Whether any link has such streams."""
         return bool(self._streams)
 
-    def serve(self, protocol: str, handler: StreamHandler) -> None:
-        """`handler(stream)` runs as a task for each inbound stream. At its end, the stream is reset unless
-        both directions are closed."""
+    def serve(self, protocol: str, handler: StreamHandler, shares: StreamShares | None = None) -> None:
+        """`handler(stream)` runs as a task for each inbound stream that has a place in `shares`; others are
+        reset. At its end, the stream is reset unless both directions are closed."""
         self._handlers[protocol] = handler
+        self._shares[protocol] = StreamShares(protocol) if shares is None else shares
         self._protocols[protocol] = None
 
     async def open(self, link: Link, protocols: Sequence[str]) -> Stream:
@@ -180,11 +199,7 @@ class StreamTable:
     def feed(self, link: Link, event: Event) -> bool:
         """Takes the events of these streams; False for any other."""
         if isinstance(event, StreamOpened):
-            stream = Stream(link, event.stream_id, self._clock, event.protocol)
-            self._streams.setdefault(link, {})[event.stream_id] = stream
-            task = asyncio.ensure_future(self._run(self._handlers[event.protocol], stream))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._accept(link, event)
             return True
         known = self._streams.get(link, {})
         stream_id = getattr(event, "stream_id", -1)
@@ -192,6 +207,28 @@ class StreamTable:
             return False
         known[stream_id].on_event(event)
         return True
+
+    def _accept(self, link: Link, event: StreamOpened) -> None:
+        peer, now = link.remote_peer, self._clock.now()
+        assert peer is not None  # a stream comes after the handshake
+        try:
+            place = self._shares[event.protocol].enter(peer, source_block(link.connection.remote_addr), now)
+        except LimitExceeded as fault:
+            logger.debug("%s", fault)
+            link.connection.reset(event.stream_id, now)
+            return
+        stream = Stream(link, event.stream_id, self._clock, event.protocol, place)
+        self._streams.setdefault(link, {})[event.stream_id] = stream
+        self._placed[place] = stream
+        task = asyncio.ensure_future(self._run(self._handlers[event.protocol], stream, place))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def sweep(self, now: float) -> None:
+        """Resets streams that have brought no whole message for too long."""
+        for shares in self._shares.values():
+            for place in shares.take_overdue(now):
+                self._placed[place].reset()
 
     def on_turned(self, link: Link) -> None:
         """A link has written its output."""
@@ -213,7 +250,7 @@ class StreamTable:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, handler: StreamHandler, stream: Stream) -> None:
+    async def _run(self, handler: StreamHandler, stream: Stream, place: StreamPlace) -> None:
         try:
             await handler(stream)
         except FastmarketError as fault:
@@ -221,5 +258,7 @@ class StreamTable:
         except Exception as error:  # noqa: BLE001 - it costs this stream
             self._faults.tell(f"the handler of {stream.protocol}", error, stream.remote_peer)
         finally:
+            place.shares.leave(place)
+            self._placed.pop(place, None)
             if not stream.is_over:
                 stream.reset()

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from fastmarket.errors import LimitExceeded, StorageFault
+from fastmarket.errors import StorageFault
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.varint import FrameDecoder, frame
+from fastmarket.libp2p.stream_shares import StreamBounds, StreamShares
 from fastmarket.net.host import Host
 from fastmarket.net.streams import Stream
 from fastmarket.payments.frames import MAX_FRAME_BYTES, TAB_PROTOCOL, Told, read_asked, told_frame
@@ -19,11 +20,9 @@ from fastmarket.payments.rows import SellerRow
 from fastmarket.payments.seller import CheckedReceipt
 from fastmarket.payments.x402 import Payment
 
-MAX_STREAMS_PER_PEER = 2
-"""A purchase, and a payment of what was left of another one."""
-
-MAX_STREAMS = 1024
-"""Of all peers: each may hold one frame in part, 12 KiB."""
+BOUNDS = StreamBounds(per_peer=2, per_block=256, total=1024, message_s=60.0)
+"""A purchase, and a payment of what was left of another one. Each may hold one frame in part, 12 KiB. Peers
+that have paid before are refused last. A minute: as a stream without traffic."""
 
 READ_BYTES = 4096
 """Taken of a stream at once: a payment with a receipt takes some 1,500."""
@@ -49,7 +48,8 @@ class TabStreams:
 
     def start(self) -> None:
         """Takes streams from now on."""
-        self._host.streams.serve(TAB_PROTOCOL, self._serve)
+        shares = StreamShares("payment", BOUNDS, self._sales.has_paid)
+        self._host.streams.serve(TAB_PROTOCOL, self._serve, shares)
 
     async def _serve(self, stream: Stream) -> None:
         """One stream to its end. Raises PeerFault, NetworkFault."""
@@ -57,13 +57,10 @@ class TabStreams:
         assert peer is not None  # a stream comes after the handshake
         self._streams[peer] += 1
         try:
-            if self._streams[peer] > MAX_STREAMS_PER_PEER:
-                raise LimitExceeded("streams", MAX_STREAMS_PER_PEER, protocol="payment")
-            if self._streams.total() > MAX_STREAMS:
-                raise LimitExceeded("streams in all", MAX_STREAMS, protocol="payment")
             decoder = FrameDecoder(MAX_FRAME_BYTES)
             while data := await stream.read(READ_BYTES):
                 for body in decoder.feed(data):
+                    stream.progressed()
                     await stream.write(frame(told_frame(await self._answer(peer, body), peer)))
             stream.close_write()
         finally:

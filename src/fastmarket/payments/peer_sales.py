@@ -90,6 +90,11 @@ class PeerSales:
             content = Ticket.decode(payment.ticket).content
         return self._terms(peer, content, reason)
 
+    def has_paid(self, peer: PeerId) -> bool:
+        """Whether receipts of it counted, as far as its account is in memory."""
+        known = self.till.tabs.find(peer)
+        return known is not None and known.paid_bytes > 0
+
     def end(self, peer: PeerId) -> None:
         """Its last stream has ended."""
         self._agreed.pop(peer.raw)

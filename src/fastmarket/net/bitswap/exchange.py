@@ -150,7 +150,7 @@ class BitswapExchange:
         if self in self._host.observers:
             return
         for protocol in PROTOCOLS:
-            self._host.streams.serve(protocol, self._inbound.read)
+            self._host.streams.serve(protocol, self._inbound.read, self._inbound.shares)
         self._host.observers.append(self)
 
     async def close(self) -> None:

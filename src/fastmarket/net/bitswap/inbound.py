@@ -10,6 +10,7 @@ from fastmarket.errors import LimitExceeded
 from fastmarket.exchange.bitswap.message import MAX_MESSAGE_BYTES, BitswapMessage, decode_message
 from fastmarket.formats.identity import PeerId
 from fastmarket.formats.varint import FrameDecoder
+from fastmarket.libp2p.stream_shares import StreamBounds, StreamShares
 from fastmarket.net.streams import Stream
 
 _READ_BYTES = 256 << 10  # taken of a stream at a time: its window
@@ -30,6 +31,16 @@ class Inbound:
         self._config = config
         self._on_message = on_message
         self._senders: dict[PeerId, _Sender] = {}  # those with streams, so no more than connections
+        self.shares = StreamShares(
+            "bitswap",
+            StreamBounds(
+                config.max_streams_per_peer,
+                config.max_streams_per_block,
+                config.max_streams,
+                config.message_timeout_s,
+            ),
+        )
+        """Of its streams."""
         self.partial_bytes = 0
         """Of messages that have come in part, of all peers."""
 
@@ -41,13 +52,13 @@ class Inbound:
         decoder = FrameDecoder(MAX_MESSAGE_BYTES)
         sender.streams += 1
         try:
-            if sender.streams > self._config.max_streams_per_peer:
-                raise LimitExceeded("streams", self._config.max_streams_per_peer, protocol="bitswap")
             stream.close_write()
             while data := await stream.read(_READ_BYTES):
                 before = decoder.pending
                 bodies = decoder.feed(data)
                 self._account(sender, decoder.pending - before)
+                if bodies:
+                    stream.progressed()
                 for body in bodies:
                     self._on_message(peer, decode_message(body))
         finally:
