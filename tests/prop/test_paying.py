@@ -19,9 +19,10 @@ from fastmarket.payments.x402 import PaymentTerms, TabState
 from tests.virtual.payments import BLOCK_BYTES, CONTENT, START, BuyerDisk, identity
 
 BUYER, SELLER, OTHER = identity(1), identity(2), identity(3)
-PRICE, BUDGET = 3, 12
-NUMBERS = st.one_of(st.integers(0, 12), st.integers(0, 64 << 20), st.integers(0, MAX_SUM))
-STATES = st.builds(TabState, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+PRICE, BUDGET = 3, 20
+NUMBERS = st.one_of(st.integers(0, 64 << 20), st.integers(0, MAX_SUM))
+SEQS = st.one_of(st.integers(0, 3), st.integers(0, MAX_SUM))
+STATES = st.builds(TabState, SEQS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 TERMS = st.builds(
     PaymentTerms,
     st.sampled_from(Reason),
@@ -38,7 +39,7 @@ class AnySeller(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = PaymentConfig(budget_per_day=BUDGET)
+        self.config = PaymentConfig(budget_per_day=BUDGET, window_bytes=4 * BLOCK_BYTES)
         self.disk = BuyerDisk()
         self.now = START
         self.entropy = Random(1)
@@ -91,10 +92,21 @@ class AnySeller(RuleBasedStateMachine):
         if self.writing is None:
             self._take(self.paying.sign(self.now, final=final))
 
-    @rule(may_have_come=st.booleans())
-    def nothing_comes(self, may_have_come: bool) -> None:
+    @rule(count=st.integers(1, 24))
+    def buy(self, count: int) -> None:
+        """As it goes well."""
+        self.ask(count)
+        self.block_comes(count, final=True)
+        self.written()
+        purse = self.purse
+        if self.tabs.sendable(purse) is not None:
+            answer = TabState(purse.seq, purse.credit)
+            self._take(self.paying.on_told(answer, purse.secret, self.now, is_writing=False))
+
+    @rule(count=st.integers(1, 24), may_have_come=st.booleans())
+    def nothing_comes(self, count: int, may_have_come: bool) -> None:
         assert self.paying.offer is not None
-        if self.under_way:
+        for _ in range(min(count, self.under_way)):
             self.tabs.on_given_up(self.purse, self.paying.offer, BLOCK_BYTES, may_have_come=may_have_come)
             self.under_way -= 1
 
@@ -107,6 +119,13 @@ class AnySeller(RuleBasedStateMachine):
         self._take(policy.on_told(told, secret, self.now, is_writing=is_writing))
         if of_debts:
             assert self.purse.unverified_left == before, "nothing is claimed without an offer"
+
+    @rule(unpaid=st.integers(0, 64 * BLOCK_BYTES))
+    def claim(self, unpaid: int) -> None:
+        """On the receipt that both have."""
+        told = TabState(self.purse.seq, self.purse.credit, unpaid, unpaid)
+        is_writing = self.writing is not None
+        self._take(self.paying.on_told(told, self.purse.secret, self.now, is_writing=is_writing))
 
     @rule()
     def written(self) -> None:
