@@ -120,7 +120,7 @@ def check_end(pair: Pair, kills: int) -> dict[str, int]:
         at_buyer.paid_bytes,
         at_buyer.paid_amount,
     )
-    window = PaymentConfig().window_bytes
+    window = PaymentConfig().window(at_seller.paid_bytes)
     owed = sum(one.served + one.lost for one in at_seller.owed)
     assert owed <= kills * window
     assert at_buyer.unverified <= (kills + 1) * window

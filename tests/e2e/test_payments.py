@@ -186,7 +186,7 @@ def test_sigkill_of_either_side_loses_no_receipt(
         at_buyer.paid_amount,
     )
     assert at_seller.proof == ()
-    window = PaymentConfig().window_bytes
+    window = PaymentConfig().window(LARGE)
     assert LARGE - len(KILLED_AT) * window <= at_seller.paid_bytes
     assert at_buyer.unverified <= 3 * window
     assert sum(one.served + one.lost for one in at_seller.owed) <= len(KILLED_AT) * window

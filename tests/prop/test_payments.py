@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hmac
+import json
+from base64 import b64decode
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from fastmarket.formats.varint import frame
 from fastmarket.payments.receipt import Receipt, open_receipt
-from fastmarket.payments.session import RECENT_TICKETS, TicketWindow
+from fastmarket.payments.session import MAC_BYTES, RECENT_TICKETS, Ticket, TicketWindow
 from fastmarket.payments.tab import MAX_SUM, PricedOffer, Tab
 from fastmarket.payments.x402 import (
+    NETWORK,
+    SCHEME,
     Payment,
     TabState,
     decode_payment,
@@ -43,6 +50,22 @@ def test_receipts_read_back(
 def test_payments_read_back(ticket: bytes, receipt: bytes, opening: bytes) -> None:
     payment = Payment(ticket, receipt, opening)
     assert decode_payment(encode_payment(payment)) == payment
+
+
+@given(st.binary(min_size=1, max_size=200))
+def test_what_is_written_without_a_json_encoder_is_x402_to_everybody(ticket: bytes) -> None:
+    told = json.loads(b64decode(encode_payment(Payment(ticket)), validate=True))
+    assert told["accepted"] == {"scheme": SCHEME, "network": NETWORK}
+    assert b64decode(told["payload"]["ticket"], validate=True) == ticket
+    state = json.loads(b64decode(encode_state(TabState(1, 2, 3, 4, 5), BUYER.peer_id), validate=True))
+    assert (state["payer"], state["extensions"]["tab"]["credit"]) == (str(BUYER.peer_id), 2)
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=80), st.binary(max_size=80), SUMS)
+def test_tickets_have_the_mac_of_the_standard(key: bytes, content: bytes, block: bytes, number: int) -> None:
+    ticket = Ticket.made(key, bytes(32), number, 3, content, block)
+    told = ticket.encode()[: -MAC_BYTES - len(content)] + frame(content) + frame(block)
+    assert ticket.mac == hmac.digest(key, told, "sha256")[:MAC_BYTES]
 
 
 @given(st.tuples(SUMS, SUMS, SUMS, SUMS, SUMS))

@@ -17,7 +17,7 @@ from fastmarket.payments.reasons import Reason
 from fastmarket.payments.rows import BuyerRow, SellerRow
 from fastmarket.payments.seller import CheckedReceipt, SellerTabs
 from fastmarket.payments.tab import PricedOffer
-from fastmarket.payments.till import Admitted, NotAdmitted, Till, Wanted
+from fastmarket.payments.till import Admitted, NotAdmitted, Till, Wanted, ticket_of
 from fastmarket.payments.x402 import (
     Payment,
     PaymentTerms,
@@ -129,7 +129,9 @@ class VirtualSeller:
         payment = decode_payment(header)
         wanted = Wanted(block, CONTENT, self.prices[CONTENT], size)
         found = self.take(payment, host, now)
-        admitted = NotAdmitted(found) if found is not None else self.till.admit(payment, wanted, now)
+        admitted = (
+            NotAdmitted(found) if found is not None else self.till.admit(ticket_of(payment), wanted, now)
+        )
         if isinstance(admitted, NotAdmitted):
             terms = self.till.terms(admitted, wanted)
             return "", encode_terms(terms, "/ipfs/x", PricedOffer(b"", wanted.price).cost(size))

@@ -65,10 +65,18 @@ class PaymentConfig:
     credit: CreditPolicy = field(default_factory=CreditPolicy)
     # How long a seller may wait before it claims a receipt
     receipt_valid_s: float = 30 * 24 * 3600.0
-    # Bytes that a buyer pays for at most without having verified them: of requests that it gave up, or that
-    # were under way when it crashed. Its greatest loss to one seller
+    # Bytes that a buyer pays for at most in one run without having verified them: of requests that it gave
+    # up, or that were under way when it crashed. Its greatest loss to one seller, of which it bought little
     window_bytes: int = 4 * 1024 * 1024
-    # A receipt is due when this part of the credit is unpaid: so the seller need not stop for it
+    # Of a seller of which it bought more, this part of that: receipts are fewer and larger then
+    window_divisor: int = 16
+    # But no more: a quarter of the highest credit, so that a receipt comes before the seller has to stop
+    max_window_bytes: int = 64 * 1024 * 1024
+    # A receipt is due when this part of the credit is unpaid, or a window: so the seller need not stop for it
     pay_fraction: float = 0.25
     budget_per_day: int | None = None  # whole units in a day of UTC, to all sellers together; None: no bound
     max_sellers: int = 8192  # tabs of a buyer in memory, 1 KiB each; others are on disk
+
+    def window(self, bought: int) -> int:
+        """Of a buyer that paid a seller for so many bytes."""
+        return min(max(self.window_bytes, bought // self.window_divisor), self.max_window_bytes)

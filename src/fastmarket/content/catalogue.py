@@ -76,6 +76,7 @@ class Catalogue:
         )
         self._directories: BoundedMap[int, bool] = BoundedMap(KNOWN_OWNERS)
         self._generation = 0
+        self._last_places: tuple[int, bytes, list[tuple[int, int]]] = (-1, b"", [])
         self._faults = LogThrottle(FAULT_LOG_INTERVAL_S, 1)
 
     def close(self) -> None:
@@ -171,7 +172,7 @@ class Catalogue:
 
     def _find(self, digest: bytes) -> Place | None:
         self._refresh()
-        for owner, place in self.index.places(digest, MAX_TRIES):
+        for owner, place in self.places(digest):
             if owner > 0:
                 file = self._file(owner)
                 if file is None or not file.is_in_place():
@@ -184,6 +185,16 @@ class Catalogue:
             if block is not None:
                 return InlineBlock(block)
         return None
+
+    def places(self, digest: bytes) -> list[tuple[int, int]]:
+        """Owner and place of each time that a block is here, as `BlockIndex.places`; those of the last block
+        that was asked for are remembered until something is written. Raises NodeFault."""
+        commits, last, found = self._last_places
+        if (commits, last) != (self.database.commits, digest):
+            commits = self.database.commits  # before the look: what is written meanwhile counts as later
+            found = self.index.places(digest, MAX_TRIES)
+            self._last_places = commits, digest, found
+        return found
 
     def _refresh(self) -> None:
         """Forgets what is known of files and directories when one of them changed."""

@@ -106,6 +106,8 @@ class ContentDatabase:
         """Opens or creates it. NodeFault names a file that is damaged or from a newer version."""
         self.path = directory / FILE
         self._lock = threading.RLock()
+        self.commits = 0
+        """Writes so far: what was read before another one may no longer be right."""
         with self._faults("open"):
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -136,6 +138,7 @@ class ContentDatabase:
             try:
                 yield self._writer
                 self._writer.execute("COMMIT")
+                self.commits += 1
             except BaseException:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")

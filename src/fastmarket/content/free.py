@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastmarket.bounded_map import BoundedMap
-from fastmarket.content.catalogue import MAX_TRIES, Catalogue
+from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.goods import GoodState
 from fastmarket.content.index import DIGEST_BYTES
 from fastmarket.errors import NodeFault
@@ -36,7 +36,7 @@ class FreeGoods:
             self._generation = catalogue.ledger.generation
             self._free.clear()
         try:
-            owners = catalogue.index.places(multihash[-DIGEST_BYTES:], MAX_TRIES)
+            owners = catalogue.places(multihash[-DIGEST_BYTES:])
             return any(self._is_free(owner) for owner, _ in owners)
         except NodeFault:
             return False  # the catalogue tells of it when the block is read

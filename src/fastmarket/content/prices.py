@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastmarket.bounded_map import BoundedMap
-from fastmarket.content.catalogue import MAX_TRIES, Catalogue
+from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.goods import GoodState
 from fastmarket.content.index import DIGEST_BYTES
 from fastmarket.formats.cid import SHA2_256_PREFIX
@@ -41,7 +41,7 @@ class GoodPrices:
         if self._generation != catalogue.ledger.generation:
             self._generation = catalogue.ledger.generation
             self._known.clear()
-        owners = catalogue.index.places(block[-DIGEST_BYTES:], MAX_TRIES)
+        owners = catalogue.places(block[-DIGEST_BYTES:])
         prices = [price for owner, _ in owners for price in self._of(owner)]
         if not prices:
             return None

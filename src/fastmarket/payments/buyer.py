@@ -6,7 +6,7 @@ seller says that it has it (`on_accepted`): so no two receipts of one number can
 is lost.
 
 The loss: bytes are paid for after they were verified. What the seller says to have sent beyond is paid for
-only if it was asked for, and at most `window_bytes` in a run of the program.
+only if it was asked for, and at most a window (`PaymentConfig`) in a run of the program.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class BuyerTabs:
         return SignedReceipt(purse, purse.row())
 
     def _threshold(self, purse: Purse) -> int:
-        return min(int(purse.credit * self._config.pay_fraction), self._config.window_bytes)
+        return min(int(purse.credit * self._config.pay_fraction), purse.window)
 
     def confirm_written(self, purse: Purse) -> None:
         """The row of its receipt is on disk."""

@@ -58,7 +58,7 @@ class Purse:
         "total_bytes",
         "unaccepted",
         "unverified",
-        "unverified_left",
+        "unverified_before",
     )
 
     def __init__(self, tab: Tab, config: PaymentConfig) -> None:
@@ -72,8 +72,7 @@ class Purse:
         self.total_bytes = self.total_amount = 0  # on earlier tabs
         self.unverified = 0
         self.unaccepted = 0  # that the newest receipt pays for: unpaid to the seller until it has it
-        self.unverified_left = config.window_bytes
-        """What may still be paid for without having been verified, in this run."""
+        self.unverified_before = 0  # this run of the program
         self.lost_track = 0
         """Bytes that may have come before a crash, and are forgotten."""
         self.due: dict[bytes, Due] = {}
@@ -97,11 +96,12 @@ class Purse:
         purse = cls(Tab(buyer, PeerId.from_bytes(row.seller), row.currency, row.salt), config)
         for name in _KEPT:
             setattr(purse, name, getattr(row, name))
+        purse.unverified_before = purse.unverified
         for one in row.due:
             purse.due[one.offer_hash] = Due(one.price, one.verified)
             purse.outstanding += one.verified
         if row.is_open:
-            purse.lost_track = config.window_bytes
+            purse.lost_track = purse.window
         return purse
 
     def row(self, *, is_open: bool = True) -> BuyerRow:
@@ -112,6 +112,17 @@ class Purse:
         return BuyerRow(
             seller=tab.seller.raw, currency=tab.currency, salt=tab.salt, due=due, is_open=is_open, **kept
         )
+
+    @property
+    def window(self) -> int:
+        """Bytes between two receipts at most, and what may be paid for in one run without having been
+        verified."""
+        return self._config.window(self.total_bytes + self.paid_bytes)
+
+    @property
+    def unverified_left(self) -> int:
+        """What may still be paid for without having been verified, in this run."""
+        return max(self.window - (self.unverified - self.unverified_before), 0)
 
     # --- what changes it
 
@@ -151,7 +162,6 @@ class Purse:
         due.given_up = kept
         self.lost_track -= from_crash
         self.unverified += taken
-        self.unverified_left -= taken
         self._drop_settled(offer.hash, due)
         return taken
 
@@ -203,13 +213,19 @@ class Purse:
         self.seq = self.paid_bytes = self.paid_amount = 0
         self.receipt, self.is_accepted, self.is_written = b"", True, True
         self.secret, self.seller_key, self.opening, self.number = None, b"", b"", 0
-        self.lost_track = self._config.window_bytes
+        self.lost_track = self.window
         self.new_tabs += 1
 
     @property
     def unpaid(self) -> int:
         """What the seller may count as unpaid, until it has the newest receipt."""
         return self.outstanding + (0 if self.is_accepted else self.unaccepted)
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether the seller has said that it knows the session and the newest receipt: nothing else that it
+        says with a block changes what is done next."""
+        return self.is_accepted and not self.opening and self.secret is not None
 
     @property
     def is_asked(self) -> bool:

@@ -137,7 +137,18 @@ class Ticket:
 
 def _mac(secret: bytes, tab_id: bytes, number: int, price: int, content: bytes, block: bytes) -> bytes:
     told = _HEAD.pack(_VERSION, tab_id, number, price) + frame(content) + frame(block)
-    return hmac.digest(secret, told, "sha256")[:MAC_BYTES]
+    return _hmac(secret, told)[:MAC_BYTES]
+
+
+def _hmac(secret: bytes, message: bytes) -> bytes:
+    """HMAC-SHA256 (RFC 2104) with a key of 32 bytes: `hmac.digest` takes three times as long, and each block
+    of a purchase needs it on either side."""
+    inner = sha256(secret.translate(_INNER) + _INNER_REST + message)
+    return sha256(secret.translate(_OUTER) + _OUTER_REST + inner)
+
+
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+_INNER_REST, _OUTER_REST = (bytes((pad,)) * KEY_BYTES for pad in (0x36, 0x5C))  # to a block of SHA-256, 64
 
 
 class TicketWindow:

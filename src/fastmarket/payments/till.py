@@ -42,6 +42,16 @@ class NotAdmitted:
     account: Account | None = None
 
 
+def ticket_of(payment: Payment) -> Ticket | Reason:
+    """Its ticket; else why there is none."""
+    if not payment.ticket:
+        return Reason.SESSION
+    try:
+        return Ticket.decode(payment.ticket)
+    except PeerFault:
+        return Reason.TICKET
+
+
 class Till:
     """Answers requests of buyers out of the accounts."""
 
@@ -55,17 +65,12 @@ class Till:
             return wrong
         return self.tabs.check_receipt(payment.receipt, now) if payment.receipt else None
 
-    def admit(self, payment: Payment, wanted: Wanted, now: float) -> Admitted | NotAdmitted:
-        """Whether it may be served now."""
+    def admit(self, ticket: Ticket | Reason, wanted: Wanted, now: float) -> Admitted | NotAdmitted:
+        """Whether it may be served now, by what `ticket_of` said of the payment."""
         tabs = self.tabs
-        if not payment.ticket:
-            tabs.refused[Reason.SESSION] += 1
-            return NotAdmitted(Reason.SESSION)
-        try:
-            ticket = Ticket.decode(payment.ticket)
-        except PeerFault:
-            tabs.refused[Reason.TICKET] += 1
-            return NotAdmitted(Reason.TICKET)
+        if isinstance(ticket, Reason):
+            tabs.refused[ticket] += 1
+            return NotAdmitted(ticket)
         account = tabs.find_ticket(ticket, wanted.block)
         if isinstance(account, Reason):
             return NotAdmitted(account)

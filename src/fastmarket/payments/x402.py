@@ -7,8 +7,9 @@ Each header is base64 of a JSON object (x402 specification v2, transports-v2/htt
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
+from binascii import a2b_base64, b2a_base64
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fastmarket.errors import PeerFault
@@ -29,9 +30,13 @@ MAX_HEADER_CHARS = 12 * 1024
 TIMEOUT_S = 60
 """Told as `maxTimeoutSeconds`, which x402 demands; a ticket is for one request, however late."""
 
+MAX_PAYERS = 1024
+"""Whose name stands encoded for the answers to them, 500 bytes each."""
+
 _PROTOCOL = "payment"
 # Of headers that each block has, written without a JSON encoder: that takes as long as all the rest.
 _ACCEPTED = f'{{"x402Version":{VERSION},"accepted":{{"scheme":"{SCHEME}","network":"{NETWORK}"}}'
+_TICKET_END = b'"}}'
 _SUCCESS = f'{{"success":true,"transaction":"","network":"{NETWORK}"'
 
 
@@ -71,8 +76,16 @@ class PaymentTerms:
     settlement: bytes = b""
 
 
+def _begun(text: str) -> str:
+    """Base64 of the beginning of a JSON object, with spaces where they mean nothing: what follows is encoded
+    apart."""
+    return _text((text[:-1] + " " * (-len(text) % 3) + text[-1]).encode("ascii"))
+
+
 def encode_payment(payment: Payment) -> str:
     """The value of PAYMENT-SIGNATURE."""
+    if payment.ticket and not (payment.receipt or payment.opening):
+        return _WITH_TICKET + _text(b2a_base64(payment.ticket, newline=False) + _TICKET_END)
     parts = ("ticket", payment.ticket), ("receipt", payment.receipt), ("opening", payment.opening)
     payload = ",".join([f'"{name}":"{_text(raw)}"' for name, raw in parts if raw])
     return _text(f'{_ACCEPTED},"payload":{{{payload}}}}}'.encode("ascii"))
@@ -80,11 +93,24 @@ def encode_payment(payment: Payment) -> str:
 
 def decode_payment(text: str) -> Payment:
     """Raises PeerFault."""
+    if text.startswith(_WITH_TICKET) and (ticket := _ticket_alone(text)) is not None:
+        return Payment(ticket)
     told = _decode(text)
     accepted, payload = _member(told, "accepted", dict), _member(told, "payload", dict)
     if accepted.get("scheme") != SCHEME or accepted.get("network") != NETWORK:
         raise PeerFault("another scheme or network", protocol=_PROTOCOL)
     return Payment(*(_raw(payload.get(name, "")) for name in ("ticket", "receipt", "opening")))
+
+
+def _ticket_alone(text: str) -> bytes | None:
+    """Of a payment as `encode_payment` writes it, without a JSON decoder; None: it is another one."""
+    try:
+        rest = a2b_base64(text[len(_WITH_TICKET) :], strict_mode=True)
+        if len(text) > MAX_HEADER_CHARS or not rest.endswith(_TICKET_END):
+            return None
+        return a2b_base64(rest[: -len(_TICKET_END)], strict_mode=True)
+    except ValueError:
+        return None
 
 
 def encode_terms(terms: PaymentTerms, url: str, amount: int) -> str:
@@ -141,9 +167,14 @@ def encode_state(state: TabState, payer: PeerId) -> str:
     """The value of PAYMENT-RESPONSE."""
     counts = (
         f'"seq":{state.seq},"credit":{state.credit},"unpaidBytes":{state.unpaid},'
-        f'"offerUnpaidBytes":{state.offer_unpaid},"chargedBytes":{state.charged}'
+        f'"offerUnpaidBytes":{state.offer_unpaid},"chargedBytes":{state.charged}}}}}}}'
     )
-    return _text(f'{_SUCCESS},"payer":"{payer}","extensions":{{"tab":{{{counts}}}}}}}'.encode("ascii"))
+    return _paid_by(payer) + _text(counts.encode("ascii"))
+
+
+@lru_cache(MAX_PAYERS)
+def _paid_by(payer: PeerId) -> str:
+    return _begun(f'{_SUCCESS},"payer":"{payer}","extensions":{{"tab":{{')
 
 
 def decode_state(text: str) -> TabState:
@@ -200,13 +231,16 @@ def _member(told: dict[str, Any], name: str, kind: type) -> Any:
 
 
 def _text(raw: bytes) -> str:
-    return b64encode(raw).decode("ascii")
+    return b2a_base64(raw, newline=False).decode("ascii")
 
 
 def _raw(text: object) -> bytes:
     if not isinstance(text, str) or not text.isascii():
         raise PeerFault("not base64", protocol=_PROTOCOL)
     try:
-        return b64decode(text, validate=True)
+        return a2b_base64(text, strict_mode=True)
     except ValueError:
         raise PeerFault("not base64", protocol=_PROTOCOL) from None
+
+
+_WITH_TICKET = _begun(f'{_ACCEPTED},"payload":{{"ticket":"')

@@ -144,6 +144,26 @@ def test_what_is_not_answered_with_the_block_costs_nothing(shop: Shop, tmp_path:
     assert till.tabs.unpaid_bytes == LEAF_BYTES
 
 
+def test_a_block_for_a_ticket_alone_tells_nothing_of_the_tab(
+    run: Run[Any], shop: Shop, tmp_path: Path
+) -> None:
+    """Nothing changed that the buyer does not know; what came with a ticket is answered."""
+
+    async def main() -> None:
+        visit = Visit(shop, tmp_path)
+        talk = visit.talk
+        visit.customer.purse.opening = b""  # the seller has it
+        alone = visit.ask(visit.other)
+        paid = visit.ask(visit.other, visit.customer.receipt(LEAF_BYTES))
+        await visit.till.disk.told()
+        talk.run()
+        assert [talk.status(number) for number in (1, alone, paid)] == [200, 200, 200]
+        told = ["payment-response" in talk.headers[number] for number in (1, alone, paid)]
+        assert told == [True, False, True]
+
+    run(main())
+
+
 def test_a_page_may_pay() -> None:
     cors = dict(CORS)
     assert "Payment-Signature" in cors["Access-Control-Allow-Headers"]

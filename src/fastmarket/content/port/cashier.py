@@ -29,7 +29,7 @@ from fastmarket.payments.rows import SellerRow
 from fastmarket.payments.seller import CheckedReceipt
 from fastmarket.payments.session import Ticket
 from fastmarket.payments.tab import PricedOffer
-from fastmarket.payments.till import Admitted, NotAdmitted, Till, Wanted
+from fastmarket.payments.till import Admitted, NotAdmitted, Till, Wanted, ticket_of
 from fastmarket.payments.x402 import (
     REQUIRED_HEADER,
     RESPONSE_HEADER,
@@ -66,6 +66,7 @@ class TakenPayment(PaidRequest):
     """What came with a request; `wrong`: why it does not count; `is_ready`: none of it is being written."""
 
     payment: Payment
+    ticket: Ticket | Reason
     wrong: Reason | None = None
     is_ready: bool = True
 
@@ -105,8 +106,8 @@ class Cashier:
     def check(self, request: GatewayRequest, block: bytes, place: Place) -> SoldBlock:
         """Sells a block (multihash) to who asks for it, if it may be. Raises RequestRefused."""
         taken = request.paid
-        ticket = _ticket_of(taken)
-        found = self._price(block, None if ticket is None else ticket.content)
+        ticket = taken.ticket if isinstance(taken, TakenPayment) else None
+        found = self._price(block, ticket.content if isinstance(ticket, Ticket) else None)
         if found is None or not found[1]:
             return _FOR_NOTHING
         file_bytes = place.length if isinstance(place, FileBlock) else 0
@@ -118,13 +119,14 @@ class Cashier:
             raise self._refusal(request, NotAdmitted(taken.wrong), wanted)
         if request.method == "HEAD":  # it gives nothing away
             wanted = Wanted(block, *found, 0)
-        admitted = self.till.admit(taken.payment, wanted, self._now())
+        admitted = self.till.admit(taken.ticket, wanted, self._now())
         if isinstance(admitted, NotAdmitted):
             raise self._refusal(request, admitted, wanted)
-        state = self.till.state(admitted.account, wanted, admitted.count)
-        told = (RESPONSE_HEADER, encode_state(state, admitted.account.buyer))
         charge = None if admitted.offer is None else _BlockCharge(self.till, admitted, place.size, self._now)
-        return SoldBlock((told,), charge)
+        if not (taken.payment.receipt or taken.payment.opening or charge is None):
+            return SoldBlock((), charge)  # a ticket alone changes nothing that a buyer has to be told
+        state = self.till.state(admitted.account, wanted, admitted.count)
+        return SoldBlock(((RESPONSE_HEADER, encode_state(state, admitted.account.buyer)),), charge)
 
     def check_whole(self, block: bytes) -> None:
         """Of an answer of many blocks, of which this is the first: what costs something is sold by the block.
@@ -159,15 +161,16 @@ class Cashier:
         try:
             payment = decode_payment(header)
         except PeerFault:
-            return TakenPayment(Payment(b""), self._refused(Reason.TICKET))
+            return TakenPayment(Payment(b""), Reason.TICKET, self._refused(Reason.TICKET))
+        ticket = ticket_of(payment)
         try:
             found = self.till.take(payment, address, self._now())
         except NodeFault as fault:
             self._tell(fault)
-            return TakenPayment(payment, self._refused(Reason.DISK))
+            return TakenPayment(payment, ticket, self._refused(Reason.DISK))
         if isinstance(found, Reason):
-            return TakenPayment(payment, found)
-        taken = TakenPayment(payment)
+            return TakenPayment(payment, ticket, found)
+        taken = TakenPayment(payment, ticket)
         if isinstance(found, CheckedReceipt) and found.row is not None:
             taken.is_ready = False
             checked = found
@@ -240,12 +243,3 @@ class _BlockCharge:
         if unsent < length:
             count = min(unsent, count) if length == self._size else 0  # a range costs the block
         self._till.on_unsent(self._admitted, count, self._now())
-
-
-def _ticket_of(taken: PaidRequest | None) -> Ticket | None:
-    if not isinstance(taken, TakenPayment) or not taken.payment.ticket:
-        return None
-    try:
-        return Ticket.decode(taken.payment.ticket)
-    except PeerFault:
-        return None

@@ -117,7 +117,7 @@ class Payer:
             self._tabs.on_verified(self._purse, self._offer, asked, verified)
         elif asked is not None:
             self._tabs.on_given_up(self._purse, self._offer, asked, may_have_come=True)
-        if told:  # PAYMENT-RESPONSE
+        if told and not self._purse.is_agreed:  # PAYMENT-RESPONSE
             tab = self._purse.tab
             with suppress(PeerFault):  # it told nothing that counts
                 self._paying.on_answer(decode_state(told), secret)
