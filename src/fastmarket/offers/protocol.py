@@ -207,7 +207,9 @@ class OfferProtocol:
         stored = acks.count(Ack.STORED)  # nearly always all: counted one by one the rest alone
         self.acks[Ack.STORED] += stored
         if stored + full < len(acks):
-            self.acks.update(ack for ack in acks if ack not in _COUNTED_TOGETHER)
+            for ack in acks:
+                if ack not in _COUNTED_TOGETHER:
+                    self.acks[ack] += 1
         if why:
             self._look_at_clocks(why, now)
         return encode_acks(acks, why, now)

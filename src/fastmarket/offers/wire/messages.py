@@ -128,11 +128,11 @@ def encode_acks(acks: Iterable[Ack], reasons: Iterable[Refusal] = (), now: float
     one of them is about clocks."""
     packed = bytes(acks)
     reply = _ACKS_TAG + encode_uvarint(len(packed)) + packed
-    why = tuple(reasons)
-    if not why:
+    told = bytes([_REASONS.get(one, 0) for one in reasons])
+    if not told:
         return reply
-    reply += _REASONS_TAG + encode_uvarint(len(why)) + bytes(_REASONS.get(one, 0) for one in why)
-    if any(one in OF_CLOCKS for one in why):
+    reply += _REASONS_TAG + encode_uvarint(len(told)) + told
+    if _EXPIRED in told or _FUTURE in told:
         reply += _NOW_TAG + encode_uvarint(round(now))
     return reply
 
@@ -195,6 +195,7 @@ _REASONS: dict[Refusal, int] = {
     Refusal.FUTURE: 5,
     Refusal.EXPIRED: 6,
 }
+_EXPIRED, _FUTURE = _REASONS[Refusal.EXPIRED], _REASONS[Refusal.FUTURE]  # `OF_CLOCKS`
 _REFUSALS = {number: refusal for refusal, number in _REASONS.items()}
 
 
