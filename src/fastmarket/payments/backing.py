@@ -21,7 +21,7 @@ from fastmarket.config.payments import SettlementPolicy
 from fastmarket.formats.envelope import seal
 from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.payments.reasons import Reason
-from fastmarket.payments.receipt import Receipt, ReceiptFault, open_signed
+from fastmarket.payments.receipt import Receipt, ReceiptFault, open_receipt, open_signed
 from fastmarket.payments.tab import Tab
 
 TERMS_DOMAIN = "fastmarket-settlement"
@@ -131,6 +131,15 @@ class Backings:
         is_covered = known is not None and receipt.amount <= known.amount
         self._want(receipt, now, self._policy.refresh_s if is_covered else self._policy.look_again_s)
         return is_covered
+
+    def covers_kept(self, raw: bytes, now: float) -> bool:
+        """Likewise of the last receipt of an account that comes from the disk; b"": there is none."""
+        if self._scheme is None or not raw:
+            return True
+        try:
+            return self.covers(newest(open_receipt(raw)), now)
+        except ReceiptFault:  # the file was damaged
+            return False
 
     def poll_wanted(self) -> Sequence[NewestReceipt]:
         """Tabs whose deposit is to be looked at now, `max_tabs_per_call` at most."""

@@ -366,6 +366,7 @@ class SellerTabs:
     def _known(self, buyer: PeerId, now: float) -> Account | None:
         account = self._accounts.find(buyer.raw)
         if account is None and (account := self._accounts.fetch(buyer.raw)) is not None:
+            account.is_covered = self.backings.covers_kept(account.receipt, now)
             self._look_at(account, now)
         return account
 

@@ -110,6 +110,29 @@ def test_credit_grows_by_what_is_covered() -> None:
     assert account.is_stranger
 
 
+def test_after_a_restart_a_deposit_has_to_be_seen_again() -> None:
+    seller, buyer = VirtualSeller(vouchers=Hashed()), VirtualBuyer(vouchers=Hashed())
+    assert buyer.fetch(seller, 16, START).why == ""
+    for is_restarted in (False, True, False):
+        if is_restarted:
+            seller.flush()
+            seller.crash()
+        backings = seller.tabs.backings
+        for receipt in () if is_restarted else backings.poll_wanted():
+            backings.on_looked(receipt.tab, Backing(1000, START + 100), START)
+        assert buyer.fetch(seller, 32, START + 1).why == ""
+        account = seller.tabs.find(buyer.peer_id)
+        assert account is not None
+        assert account.is_stranger == is_restarted
+    seller.flush()
+    seller.crash()
+    seller.tabs.block(buyer.peer_id, blocked=False, now=START + 2)  # it comes from the disk
+    account = seller.tabs.find(buyer.peer_id)
+    assert account is not None
+    assert account.is_stranger, "before any receipt"
+    assert seller.tabs.backings.poll_wanted(), "and its deposit is looked at"
+
+
 def test_what_is_not_covered_costs_no_more_than_strangers_do() -> None:
     seller = VirtualSeller(vouchers=Hashed())
     hour = seller.config.credit.block_hour_bytes
