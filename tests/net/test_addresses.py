@@ -19,7 +19,7 @@ from fastmarket.formats.identity import PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.libp2p.observed import CONFIRMATIONS, Report
-from fastmarket.net.addresses import OwnAddresses
+from fastmarket.net.addresses import MAX_MAPPED, OwnAddresses
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.interfaces import _routed_addresses, interface_addresses
 from tests.conftest import Run
@@ -73,6 +73,54 @@ def test_what_changes_is_told_at_the_next_look() -> None:
     assert heard[2:] == [(tcp("5.6.7.8"), tcp("192.168.7.7"), tcp("127.0.0.1"))]
     assert tcp("5.6.7.8") in own
     assert tcp("5.6.7.8", 50_000) not in own
+
+
+def test_a_mapped_address_is_announced_at_once_and_until_it_is_unmapped() -> None:
+    own = OwnAddresses(OURS, interfaces=lambda: ["10.0.0.5"])
+    own.listen_on("0.0.0.0", 4001, 0.0)
+    heard: list[tuple[Multiaddr, ...]] = []
+    own.on_changed.append(lambda: heard.append(own.announced))
+    inside, outside = tcp("10.0.0.5"), tcp("5.6.7.8", 50_000)
+    own.map(inside, outside)
+    own.map(inside, outside)  # renewed: nothing new
+    assert heard == [(outside, inside)]
+    assert outside in own
+    assert own.told_to(tcp("9.9.9.9")) == [outside, inside]
+    own.refresh(1.0)
+    own.unmap(inside, tcp("5.6.7.8", 50_001))  # never mapped
+    assert len(heard) == 1
+    own.unmap(inside, outside)
+    assert heard[1:] == [(inside,)]
+    assert outside not in own
+
+
+def test_an_address_that_is_mapped_and_observed_is_announced_once_and_while_either_holds() -> None:
+    own = OwnAddresses(OURS, interfaces=lambda: ["10.0.0.5"])
+    own.listen_on("0.0.0.0", 4001, 0.0)
+    inside, outside = tcp("10.0.0.5"), tcp("5.6.7.8")
+    own.map(inside, outside)
+    for n in range(CONFIRMATIONS):
+        own.report(Report(identity(n).peer_id, tcp(f"{20 + n}.1.1.1"), outside, dialed_us=False), 1.0)
+    own.refresh(1.0)
+    assert own.announced == (outside, inside)
+    own.unmap(inside, outside)
+    assert own.announced == (outside, inside)
+
+
+def test_a_mapping_is_not_announced_beside_what_the_operator_announces() -> None:
+    own = OwnAddresses(OURS, ["/ip4/1.2.3.4/tcp/4001"], interfaces=lambda: ["10.0.0.5"])
+    own.listen_on("0.0.0.0", 4001, 0.0)
+    own.map(tcp("10.0.0.5"), tcp("5.6.7.8"))
+    assert own.announced == (tcp("1.2.3.4"),)
+
+
+def test_more_mappings_than_any_home_has_displace_the_oldest() -> None:
+    own = OwnAddresses(OURS, interfaces=lambda: ["10.0.0.5"])
+    own.listen_on("0.0.0.0", 4001, 0.0)
+    for port in range(5000, 5000 + 2 * MAX_MAPPED):
+        own.map(tcp("10.0.0.5"), tcp("5.6.7.8", port))
+    assert len(own.announced) == MAX_MAPPED + 1
+    assert tcp("5.6.7.8", 5000 + 2 * MAX_MAPPED - 1) in own
 
 
 def test_loopback_is_told_on_this_machine_only() -> None:

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network
 
+from fastmarket.bounded_map import BoundedMap
 from fastmarket.errors import CallerFault
 from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
@@ -17,6 +18,10 @@ from fastmarket.net.interfaces import interface_addresses
 
 _LOOPBACK = 127  # first byte
 
+# Mappings at routers that are announced: two ports of ours, in both families, at two routers one behind the
+# other; more than any home has, and few enough for every list of addresses.
+MAX_MAPPED = 8
+
 Interfaces = Callable[[], Iterable[str]]  # the IP addresses of this machine, as text
 
 
@@ -24,8 +29,8 @@ class OwnAddresses:
     """The addresses we listen on and those that enough peers observed; or, instead, those the operator
     announces.
 
-    `on_changed` callbacks run after `announced` has changed: immediately by `listen_on`; changes by peers or
-    by the system only take effect with `refresh`, so that the caller sets the pace.
+    `on_changed` callbacks run after `announced` has changed: immediately by `listen_on`, `map` and `unmap`;
+    changes by peers or by the system only take effect with `refresh`, so that the caller sets the pace.
     """
 
     def __init__(
@@ -44,6 +49,8 @@ class OwnAddresses:
         self._fixed = tuple(dict.fromkeys(_announceable(text, peer_id) for text in announce))
         self._interfaces = interfaces
         self._bound: list[tuple[str, int]] = []
+        self._mapped: BoundedMap[tuple[Multiaddr, Multiaddr], None] = BoundedMap(MAX_MAPPED)
+        self._confirmed: tuple[Multiaddr, ...] = ()  # by peers, at the latest `refresh`
         self.announced = self._fixed
         self._inner: frozenset[IPv4Network | IPv6Network] = frozenset()  # networks we belong to
         self._public = False
@@ -64,8 +71,25 @@ class OwnAddresses:
         """Re-reads the interfaces and evaluates what peers reported."""
         found = [addr for host, port in self._bound for addr in expand(host, port, self._interfaces)]
         self.listening = tuple(dict.fromkeys(found))
-        beyond = self.observed.confirmed(self.listening, now)
-        announced = self._fixed or tuple(sorted((*self.listening, *beyond), key=_nearness))
+        self._confirmed = self.observed.confirmed(self.listening, now)
+        self._announce()
+
+    def map(self, internal: Multiaddr, external: Multiaddr) -> None:
+        """Takes an address at which a router forwards to one we listen on; announced at once. The oldest of
+        more than `MAX_MAPPED` is forgotten."""
+        self._mapped.put((internal, external), None)
+        self._announce()
+
+    def unmap(self, internal: Multiaddr, external: Multiaddr) -> None:
+        """The router no longer forwards it; nothing happens if it never did."""
+        self._mapped.pop((internal, external))
+        self._announce()
+
+    def _announce(self) -> None:
+        """Determines what is announced from what is known now."""
+        mapped = (external for _, external in self._mapped)
+        candidates = dict.fromkeys((*self.listening, *mapped, *self._confirmed))
+        announced = self._fixed or tuple(sorted(candidates, key=_nearness))
         changed, self.announced = announced != self.announced, announced
         self._place()
         if changed:
