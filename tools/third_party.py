@@ -21,8 +21,8 @@ PAGE = ROOT / "THIRD_PARTY.md"
 LOCK = ROOT / "requirements" / "run.txt"
 HEAD = """# Licences of others
 
-What `pip install 'fastmarket[http,metrics,fleet,tracing,watch,fs]'` brings along, each package under its own
-licence. Without the extras it is less. Made by `make lock`; `make audit` compares it.
+What `pip install 'fastmarket[http,metrics,fleet,tracing,watch,fs,mdns]'` brings along, each package under its
+own licence. Without the extras it is less. Made by `make lock`; `make audit` compares it.
 
 | package | licence | where |
 | --- | --- | --- |

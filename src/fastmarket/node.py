@@ -26,6 +26,7 @@ from fastmarket.trace import NULL_TRACE
 if TYPE_CHECKING:
     from fastmarket.fleet.dht import FleetDht
     from fastmarket.market.guard import Around
+    from fastmarket.net.port_mapping import PortMapping
     from fastmarket.node_content import Selling
     from fastmarket.node_fetching import Fetching
     from fastmarket.node_payments import Payments
@@ -56,6 +57,7 @@ class Node(Live):
         self._payments: Payments | None = None
         self._selling: Selling | None = None
         self._fetching: Fetching | None = None
+        self._mapping: PortMapping | None = None
         self._writers: WriteAccess | None = None
         self.grpc_address = ""
         self.http_address = ""
@@ -119,6 +121,9 @@ class Node(Live):
             kept = await enter(parts.disk(dht, config.storage, self._data_dir))
         self._fleet = await enter(parts.fleet(dht, config)) if config.fleet.store else None
         await enter(parts.network(dht, kept, self._fleet, config.host.listen))
+        # An operator who announces addresses has seen to it that they lead here.
+        if config.port_map.mode != "off" and not config.host.announce:
+            self._mapping = await enter(parts.port_mapping(dht, config.port_map))
         if kept is not None and self._data_dir is not None:
             await enter(parts.records(dht, config.storage, kept.journal))
             self._saved = await enter(parts.peers(dht, config, self._data_dir))
@@ -203,7 +208,7 @@ class Node(Live):
     def _sells(self) -> AbstractAsyncContextManager[Selling]:
         from fastmarket.node_content import selling
 
-        return selling(self.dht, self.market, self._config, self._data_dir, self._payments)
+        return selling(self.dht, self.market, self._config, self._data_dir, self._payments, self._mapping)
 
     def _fetches(self) -> AbstractAsyncContextManager[Fetching]:
         from fastmarket.node_fetching import fetching

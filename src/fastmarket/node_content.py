@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastmarket.config import NodeConfig
-from fastmarket.content.address import ContentPlace, check_url, content_place
+from fastmarket.content.address import ContentPlace, check_url, content_place, is_open
 from fastmarket.content.allowed import AllowedPaths
 from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.importing import Importer
@@ -21,6 +21,7 @@ from fastmarket.content.shop import OfferRegistry, Shop
 from fastmarket.faults import Faults
 from fastmarket.libp2p.scopes import ScopeKind
 from fastmarket.net.dht_node import DhtNode
+from fastmarket.net.port_mapping import PortMapping
 from fastmarket.node_payments import LOOK_S, Payments
 from fastmarket.offers.model.metadata import Way
 from fastmarket.repeating import Repeating
@@ -47,6 +48,7 @@ async def selling(
     config: NodeConfig,
     data_dir: Path | None,
     payments: Payments | None = None,
+    mapping: PortMapping | None = None,
 ) -> AsyncIterator[Selling]:
     """Serves what was sold before from enter to exit. `registry` takes the offers: the node, or its fleet.
     `payments`: None: what has a price is given away.
@@ -79,9 +81,12 @@ async def selling(
             await parts.enter_async_context(_looked_after(cashier, faults))
         parts.push_async_callback(port.stop)
         bound = await port.start()
+        if mapping is not None and is_open(content):
+            mapping.add_port(bound)
 
         def place() -> ContentPlace:
-            found = content_place(content, bound, dht.announced_addrs)
+            forwarded = None if mapping is None else mapping.external_of(bound)
+            found = content_place(content, bound, dht.announced_addrs, forwarded)
             # Who takes payments takes them for blocks over Bitswap, too.
             return found if payments is None else replace(found, ways=found.ways | Way.BITSWAP)
 
@@ -90,6 +95,8 @@ async def selling(
             catalogue, importer, keeper, allowed, registry, place, port.tally.take_sent, content, faults
         )
         shop.start()
+        if mapping is not None:
+            mapping.on_changed.append(shop.on_place_changed)
         parts.push_async_callback(shop.stop)
         yield Selling(shop, port, catalogue, place())
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastmarket.config import MemoryConfig, NodeConfig, StorageConfig
+from fastmarket.config import MemoryConfig, NodeConfig, PortMapConfig, StorageConfig
 from fastmarket.errors import CallerFault
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.kad.records.record import Record
@@ -29,6 +29,7 @@ from fastmarket.wording import counted
 if TYPE_CHECKING:
     from fastmarket.fleet.dht import FleetDht
     from fastmarket.market.guard import Around
+    from fastmarket.net.port_mapping import PortMapping
     from fastmarket.storage.database import OfferDatabase, RecordRow
     from fastmarket.storage.journal import Journal
     from fastmarket.web.metrics import NodeMetrics
@@ -149,6 +150,20 @@ async def network(
         yield
     finally:
         await dht.close()
+
+
+@asynccontextmanager
+async def port_mapping(dht: DhtNode, config: PortMapConfig) -> AsyncIterator[PortMapping]:
+    """Maps the ports at the router of the network; yields at once."""
+    from fastmarket.net.port_mapping import PortMapping
+
+    made = PortMapping(dht.host, config)
+    made.start()
+    dht.troubles.append(made.trouble)
+    try:
+        yield made
+    finally:
+        await made.stop()
 
 
 @asynccontextmanager

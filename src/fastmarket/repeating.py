@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from fastmarket.faults import Faults
 
@@ -22,6 +23,7 @@ class Repeating:
         self._work = work
         self._faults = faults
         self._task: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
 
     @property
     def running(self) -> bool:
@@ -31,6 +33,10 @@ class Repeating:
     def start(self, *, at_once: bool = False) -> None:
         """The first run comes after a wait, or `at_once`."""
         self._task = asyncio.ensure_future(self._run(at_once))
+
+    def soon(self) -> None:
+        """The next run does not wait, whatever `wait_s` says."""
+        self._woken.set()
 
     async def stop(self) -> None:
         """Cancels it, even during a run; returns when that has ended."""
@@ -42,7 +48,10 @@ class Repeating:
         if at_once and await self._once():
             return
         while True:
-            await asyncio.sleep(self._wait_s())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._wait_s()):
+                    await self._woken.wait()
+            self._woken.clear()
             if await self._once():
                 return
 

@@ -28,6 +28,7 @@ ITSELF = "the mechanism itself"
 REPEATS = "by the mechanism"
 ONCE = "happens once; its end, well or not, is told to whoever waits for it, or logged"
 CALLER = "part of one caller's call, whose it is to hear of a fault"
+DATAGRAM = "the loop calls it for each datagram: one that raises costs that one"
 FORGETS = "does nothing but let go of what has ended"
 
 # (file, where in it, what): how it goes, and where it repeats by other means, the test of that.
@@ -128,6 +129,13 @@ SITES: dict[tuple[str, str, str], tuple[str, str]] = {
     ("node_fetching.py", "_paying", "Repeating"): (REPEATS, ""),
     ("storage/holders.py", "HolderSaver.__init__", "Repeating"): (REPEATS, ""),
     ("net/twins.py", "Twins.__init__", "Repeating"): (REPEATS, ""),
+    ("net/port_mapping.py", "RouterDriver.__init__", "Pump"): (REPEATS, ""),
+    ("net/port_mapping.py", "RouterDriver.__init__", "add_reader"): (DATAGRAM, ""),
+    ("net/port_mapping.py", "RouterDriver._send", "Thread"): (ONCE, ""),
+    ("net/port_mapping.py", "RouterDriver._send", "call_soon"): (ONCE, ""),
+    ("net/port_mapping.py", "RouterDriver._call_upnp", "call_soon_threadsafe"): (ONCE, ""),
+    ("net/port_mapping.py", "PortMapping.__init__", "Repeating"): (REPEATS, ""),
+    ("net/port_mapping.py", "PortMapping._listen", "add_reader"): (DATAGRAM, ""),
     ("net/twins.py", "Twins.on_named", "ensure_future"): (ONCE, ""),
     ("net/public_routing.py", "_merged", LOOP): (CALLER, ""),
     ("net/public_routing.py", "_merged", "ensure_future"): (CALLER, ""),

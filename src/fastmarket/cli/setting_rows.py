@@ -170,6 +170,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Find nodes of the local network by multicast DNS; auto: in private networks, with the extra mdns.",
     ),
     Setting(
+        "port-map",
+        one_of("auto", "off"),
+        "auto|off",
+        "Have the router forward --listen and an open --content-port, by PCP, NAT-PMP or UPnP.",
+    ),
+    Setting(
         "data-dir",
         parse_path,
         "DIR",

@@ -56,6 +56,7 @@ class ServerSettings:
     announce: tuple[str, ...]
     bootstrap: tuple[str, ...]
     mdns: str
+    port_map: str
     data_dir: Path | None
     store: str = field(repr=False)  # it may contain a password
     kad_prefix: str

@@ -10,7 +10,7 @@ class PortMapConfig:
     """Mapping of the listened-on ports at the router of a home network (PCP, NAT-PMP, UPnP)."""
 
     # "auto": where other machines can connect, no address is announced by hand, and there is a router; "off"
-    mode: str = "auto"
+    mode: str = "off"
     # Of a mapping; renewed at half of it. What a node that was killed leaves behind ends by itself. RFC 6887
     # section 15 has 120 s to a day
     lifetime_s: int = 3600
@@ -27,5 +27,5 @@ class PortMapConfig:
     # Between re-mappings because a router announced itself: anybody on the network can write in its name
     announce_pause_s: float = 5.0
     discover_s: float = 2.0  # UPnP: time for routers to answer
-    gateway_look_s: float = 10.0  # between looks at the system's default route
+    router_look_s: float = 10.0  # between looks at the system's default route
     stop_s: float = 1.0  # time for the removal of mappings at shutdown

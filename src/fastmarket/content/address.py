@@ -51,8 +51,13 @@ def check_url(url: str) -> None:
     check_host("content-url", parts.hostname)
 
 
-def content_place(config: ContentConfig, port: int, announced: Iterable[Multiaddr]) -> ContentPlace:
-    """The place of a content port bound to `port`.
+def content_place(
+    config: ContentConfig,
+    port: int,
+    announced: Iterable[Multiaddr],
+    forwarded: tuple[str, int] | None = None,
+) -> ContentPlace:
+    """The place of a content port bound to `port`. `forwarded`: an address and port outside that lead there.
 
     If it listens on all interfaces, the address is the one of widest scope in `announced`, the node's own for
     libp2p."""
@@ -60,9 +65,19 @@ def content_place(config: ContentConfig, port: int, announced: Iterable[Multiadd
         return _behind(config.url)
     ways = int(Way.HTTPS if config.cert else Way.HTTP)
     ip = config.host
+    if forwarded is not None:
+        return ContentPlace(*forwarded, ways)
     if _is_any(ip):
         ip = _widest(announced) or ("::1" if ":" in ip else "127.0.0.1")
     return ContentPlace(ip, port, ways)
+
+
+def is_open(config: ContentConfig) -> bool:
+    """Whether buyers on other machines can connect to the content port itself, at an address."""
+    try:
+        return not config.url and not ip_address(config.host).is_loopback
+    except ValueError:
+        return False
 
 
 def _behind(url: str) -> ContentPlace:

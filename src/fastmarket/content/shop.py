@@ -81,9 +81,10 @@ class Shop:
         self._offered_at: ContentPlace | None = None
         self.changed_count = 0
         """Goods found not to be as they were imported, since the start."""
+        self._offering = Repeating("offering what is sold", lambda: config.look_s, self.offer_all, faults)
         self._tasks = (
             Repeating("looking after what is sold", lambda: config.look_s, self._follow_changes, faults),
-            Repeating("offering what is sold", lambda: config.look_s, self.offer_all, faults),
+            self._offering,
             Repeating("continuing imports", lambda: config.look_s, self._continue_imports, faults),
             Repeating("following what is sold", lambda: config.look_s, self._update_followers, faults),
         )
@@ -94,6 +95,10 @@ class Shop:
         """Offers what was sold before, and continues what was being imported; returns at once."""
         for task in self._tasks:
             task.start(at_once=True)
+
+    def on_place_changed(self) -> None:
+        """Buyers find the content port elsewhere: what is sold is offered there, soon."""
+        self._offering.soon()
 
     async def stop(self) -> None:
         """Offers stay registered; the bytes are no longer served."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from fastmarket.bounded_map import BoundedMap
 from fastmarket.errors import CallerFault
@@ -84,6 +84,10 @@ class OwnAddresses:
         """The router no longer forwards it; nothing happens if it never did."""
         self._mapped.pop((internal, external))
         self._announce()
+
+    def confirmed_ips(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """The addresses at which enough peers see us, at the latest `refresh`."""
+        return tuple(dict.fromkeys(ip for addr in self._confirmed if (ip := ip_of(addr)) is not None))
 
     def _announce(self) -> None:
         """Determines what is announced from what is known now."""

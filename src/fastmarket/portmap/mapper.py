@@ -101,6 +101,11 @@ class PortMapper:
         return tuple(port.mapping for port in self._ports.values() if port.mapping is not None)
 
     @property
+    def is_closed(self) -> bool:
+        """After `close`."""
+        return self._closing
+
+    @property
     def is_done(self) -> bool:
         """After `close`: whether nothing is left to remove."""
         return self._exchange is None and not self._ending

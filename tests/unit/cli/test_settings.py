@@ -81,6 +81,7 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "announce": "/dns4/node.example.org/tcp/4001",
         "bootstrap": SEED,
         "mdns": "on",
+        "port-map": "off",
         "data-dir": "/data",
         "ephemeral": "false",
         "store": "redis://one,two",
