@@ -405,15 +405,21 @@ def test_a_byte_from_time_to_time_does_not_keep_a_stream(
     async def main() -> None:
         async with trade(1) as one:
             link = await one.buyer.host.connect(seed(one.seller))
-            began = one.seller.now()
             stream = await one.buyer.host.streams.open(link, [protocol])
             served = one.seller.host.streams
+            (place,) = served._placed
+            due = place.due
+            assert due == pytest.approx(one.seller.now() + patience_s, abs=patience_s / 2)
             reading = asyncio.ensure_future(stream.read())
             await stream.write(b"\x20")  # of a message of 32 bytes
-            served.sweep(began + patience_s - 1.0)
-            assert len(served._placed) == 1
             await stream.write(b"\x0a")
-            served.sweep(one.seller.now() + patience_s)
+            other = await one.buyer.host.streams.open(link, [protocol])  # answered after the bytes have come
+            assert place.due == due
+            other.reset()
+            served.sweep(due - 0.001)
+            assert place in place.shares._places
+            served.sweep(due)
+            assert place not in place.shares._places
             if protocol == TAB_PROTOCOL:  # of Bitswap's, the other direction was closed at once
                 with pytest.raises(StreamFailed):
                     await reading
