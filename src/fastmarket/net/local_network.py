@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 15.0  # between looks at whether the node is alone, and at what the library keeps
+LOOK_S = 5.0  # between looks at whether the node is alone, and at what the library keeps
 RESOLVE_TIMEOUT_MS = 3_000  # for the records of a name to arrive
 MAX_RESOLVING = 32  # names at once, of all that strangers in the network make up
 JOIN_DEADLINE_S = 10.0  # of a node that meets its first peer
@@ -124,8 +124,11 @@ class LocalNetwork:
     async def _close(self) -> None:
         zeroconf, self._zeroconf = self._zeroconf, None
         if zeroconf is not None:
-            await zeroconf.async_unregister_all_services()
-            await zeroconf.async_close()
+            try:
+                await zeroconf.async_unregister_all_services()
+                await zeroconf.async_close()
+            except Exception as error:  # noqa: BLE001 - of the library: the node goes on, or stops, without it
+                self._dht.host.faults.tell("leaving the local network", error)
 
     def _on_name(
         self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange
