@@ -67,15 +67,21 @@ class ServerProcess:
     """One `fastmarket-server`; its stderr goes to a file, so that it never blocks and can be shown later."""
 
     def __init__(
-        self, name: str, arguments: Sequence[str], directory: Path, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        arguments: Sequence[str],
+        directory: Path,
+        env: Mapping[str, str] | None = None,
+        through: Sequence[str] = (),
     ) -> None:
-        """Start it with `arguments`; its log goes to `directory`. Raises OSError if it cannot be started."""
+        """Start it with `arguments`, by the command `through` if there is one; its log goes to `directory`.
+        Raises OSError if it cannot be started."""
         self.name = name
         self.ready: dict[str, Any] = {}
         self.log_path = directory / f"{name}.log"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                _dying_with_us([*executable("fastmarket-server"), *arguments]),
+                _dying_with_us([*through, *executable("fastmarket-server"), *arguments]),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

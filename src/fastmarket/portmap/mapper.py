@@ -21,7 +21,7 @@ from fastmarket.portmap.messages import (
     MapRequest,
     RequestKind,
 )
-from fastmarket.portmap.outside import outside_of
+from fastmarket.portmap.outside import Outside, outside_of
 
 # Before a request is repeated, and at last given up: RFC 6886 section 3.1 begins so and goes on for a minute.
 # A router is one hop away; who waits here is a seller that nobody can reach.
@@ -87,6 +87,7 @@ class PortMapper:
         self._rests_until = -inf
         self._round_count = 0  # in which no protocol mapped
         self._refusal: MapRefusal | None = None
+        self._told: IpAddress | None = None  # outside address of a router that refuses
         self._announced_at = -inf
         self.status = MapStatus()
 
@@ -181,6 +182,7 @@ class PortMapper:
         if answer.is_lost:
             self._map_again(now)
         if answer.refusal is not None:
+            self._told = answer.external_ip or self._told
             self._on_refused(exchange.request, answer.refusal, now)
         else:
             self._on_granted(exchange.request, answer, now)
@@ -326,7 +328,7 @@ class PortMapper:
         port.wanted, port.conflict_count = answer.external_port, 0
         made = Mapping(port.number, self._external, answer.external_port, now + lifetime)
         before, port.mapping = port.mapping, made
-        self._round_count, self._refusal = 0, None
+        self._round_count, self._refusal, self._told = 0, None, None
         if before is None or replace(before, expires=made.expires) != made:
             self._events.append(Mapped(made, before))
 
@@ -339,7 +341,8 @@ class PortMapper:
 
     def _try_next(self, refusal: MapRefusal | None, now: float) -> None:
         """The protocol does not map: the next one, or all again after a pause."""
-        self._refusal = refusal or self._refusal
+        if refusal is not MapRefusal.FAILED or self._refusal is None:
+            self._refusal = refusal or self._refusal
         self._rank += 1
         self._speaks, self._silent_since, self._external = False, None, None
         self._epoch = EpochWatch()
@@ -371,7 +374,8 @@ class PortMapper:
             outside = outside_of(known[0].external_ip, self._observed)
             status = MapStatus(MapState.MAPPED, self.protocol, known[0].external_ip, outside)
         elif self._round_count:
-            status = MapStatus(MapState.NONE, refusal=self._refusal)
+            outside = Outside.PUBLIC if self._told is None else outside_of(self._told)
+            status = MapStatus(MapState.NONE, None, self._told, outside, self._refusal)
         else:
             status = MapStatus()
         if status != self.status:

@@ -30,7 +30,8 @@ class Mapping:
 
 @dataclass(frozen=True, slots=True)
 class MapStatus:
-    """`refusal`: why the last router that answered does not map; None: nobody answered."""
+    """`refusal`: why the last router that answered does not map; None: nobody answered. One
+    that tells a private outside address is behind another router."""
 
     state: MapState = MapState.SEARCHING
     protocol: MapProtocol | None = None

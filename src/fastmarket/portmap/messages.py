@@ -33,7 +33,7 @@ class MapRefusal(Enum):
 
     UNSUPPORTED = "does not speak this protocol"
     NOT_AUTHORIZED = "does not allow it"
-    NO_NETWORK = "has no address outside yet"
+    NO_NETWORK = "has no public address of its own"
     NO_ROOM = "has no room for another mapping"
     CONFLICT = "has given that port to somebody else"
     MISMATCH = "is behind another router of this network"
@@ -55,8 +55,8 @@ class MapRequest:
 class MapAnswer:
     """What a router answered; what it did not tell is None.
 
-    `epoch_s`: seconds since it lost all mappings or began. `is_lost`: it says that the mapping asked for is
-    not there."""
+    A refusal may tell the outside address, too. `epoch_s`: seconds since it lost all mappings or began.
+    `is_lost`: it says that the mapping asked for is not there."""
 
     kind: RequestKind
     refusal: MapRefusal | None = None

@@ -56,7 +56,8 @@ def decode_answer(data: bytes) -> MapAnswer:
     if kind is None:
         raise PeerFault("not an answer to a request of ours", protocol="pcp")
     if code:  # of "unsupported version", the version is the one that the router prefers
-        return MapAnswer(kind, _REFUSALS.get(code, MapRefusal.FAILED), epoch, nonce=_nonce(data))
+        nonce, outside = _refused(data)
+        return MapAnswer(kind, _REFUSALS.get(code, MapRefusal.FAILED), epoch, outside, nonce=nonce)
     if version != VERSION:
         raise PeerFault("an answer of another version", protocol="pcp")
     if kind is RequestKind.PROBE:
@@ -73,10 +74,14 @@ def decode_answer(data: bytes) -> MapAnswer:
 _KINDS = {_RESPONSE | _ANNOUNCE: RequestKind.PROBE, _RESPONSE | _MAP: RequestKind.MAP}
 
 
-def _nonce(data: bytes) -> bytes | None:
-    """The nonce that a refusal repeats, if it does."""
-    at = _RESPONSE_HEAD.size
-    return data[at : at + 12] if len(data) >= at + _MAP_BODY.size else None
+def _refused(data: bytes) -> tuple[bytes | None, IpAddress | None]:
+    """The nonce that a refusal repeats, and the router's outside address in it, if there are any: miniupnpd
+    refuses with it where that is a private one."""
+    if len(data) < _RESPONSE_HEAD.size + _MAP_BODY.size:
+        return None, None
+    nonce, _, _, _, packed = _MAP_BODY.unpack_from(data, _RESPONSE_HEAD.size)
+    outside = _unpacked(packed)
+    return nonce, None if outside.is_unspecified else outside
 
 
 def _packed(ip: IpAddress) -> bytes:

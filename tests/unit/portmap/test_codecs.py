@@ -95,7 +95,7 @@ def test_pcp_answers() -> None:
 )
 def test_pcp_refusals(code: int, refusal: MapRefusal) -> None:
     data = PCP_MAPPED[:3] + bytes((code,)) + PCP_MAPPED[4:]
-    assert pcp.decode_answer(data) == MapAnswer(MAP, refusal, 37677, nonce=NONCE)
+    assert pcp.decode_answer(data) == MapAnswer(MAP, refusal, 37677, OUTSIDE, nonce=NONCE)
 
 
 def test_a_router_of_the_older_protocol_is_known_by_its_answer_to_pcp() -> None:

@@ -146,7 +146,22 @@ def test_where_nobody_maps_it_is_asked_for_less_and_less_often() -> None:
 def test_why_a_router_does_not_map_is_known() -> None:
     home = Home(Router(frozenset({PCP, NAT_PMP}), code=2))
     home.run(SOON_S)
-    assert home.mapper.status == MapStatus(MapState.NONE, refusal=MapRefusal.NOT_AUTHORIZED)
+    assert home.mapper.status == MapStatus(MapState.NONE, None, OUTSIDE, refusal=MapRefusal.NOT_AUTHORIZED)
+
+
+def test_a_router_that_refuses_because_it_is_behind_another_one_is_told_of() -> None:
+    """As miniupnpd does: in PCP "no resources", with its address."""
+    home = Home(Router(frozenset({PCP}), code=8, outside=IPv4Address("100.64.3.4")))
+    home.run(SOON_S)
+    status = home.mapper.status
+    assert (status.state, status.outside, status.refusal) == (
+        MapState.NONE,
+        Outside.CGNAT,
+        MapRefusal.NO_ROOM,
+    )
+    home.router.code, home.router.outside = 0, OUTSIDE
+    home.run(CONFIG.max_retry_s)
+    assert home.mapper.status.outside is Outside.PUBLIC
 
 
 def test_a_closed_port_of_the_router_is_not_waited_for() -> None:
