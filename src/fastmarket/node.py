@@ -120,10 +120,10 @@ class Node(Live):
         if self._data_dir is not None:
             kept = await enter(parts.disk(dht, config.storage, self._data_dir))
         self._fleet = await enter(parts.fleet(dht, config)) if config.fleet.store else None
-        await enter(parts.network(dht, kept, self._fleet, config.host.listen))
+        watch = await enter(parts.network(dht, kept, self._fleet, config.host.listen))
         # An operator who announces addresses has seen to it that they lead here.
         if config.port_map.mode != "off" and not config.host.announce:
-            self._mapping = await enter(parts.port_mapping(dht, config.port_map))
+            self._mapping = await enter(parts.port_mapping(dht, config.port_map, watch))
         if kept is not None and self._data_dir is not None:
             await enter(parts.records(dht, config.storage, kept.journal))
             self._saved = await enter(parts.peers(dht, config, self._data_dir))

@@ -95,6 +95,7 @@ async def selling(
             catalogue, importer, keeper, allowed, registry, place, port.tally.take_sent, content, faults
         )
         shop.start()
+        dht.host.identifier.addresses.on_changed.append(shop.on_place_changed)
         if mapping is not None:
             mapping.on_changed.append(shop.on_place_changed)
         parts.push_async_callback(shop.stop)

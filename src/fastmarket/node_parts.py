@@ -24,6 +24,7 @@ from fastmarket.market.grpc_server import MarketServer
 from fastmarket.memory_limit import MemoryWatch, trouble
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.net.joining import Joining
+from fastmarket.net.network_watch import NetworkWatch
 from fastmarket.wording import counted
 
 if TYPE_CHECKING:
@@ -135,8 +136,9 @@ async def fleet(dht: DhtNode, config: NodeConfig) -> AsyncIterator[FleetDht]:
 @asynccontextmanager
 async def network(
     dht: DhtNode, kept: Disk | None, shared: FleetDht | None, listen: Sequence[str]
-) -> AsyncIterator[None]:
+) -> AsyncIterator[NetworkWatch]:
     """Restores what the previous run saved, then listens. Raises CallerFault."""
+    watch = NetworkWatch(dht.host)
     try:
         if kept is not None:
             kept.restore(dht)
@@ -147,18 +149,23 @@ async def network(
             dht.keep_offers(journal)
         for text in listen:
             await dht.listen(Multiaddr.from_text(text))
-        yield
+        watch.start()
+        yield watch
     finally:
+        await watch.stop()
         await dht.close()
 
 
 @asynccontextmanager
-async def port_mapping(dht: DhtNode, config: PortMapConfig) -> AsyncIterator[PortMapping]:
+async def port_mapping(
+    dht: DhtNode, config: PortMapConfig, watch: NetworkWatch
+) -> AsyncIterator[PortMapping]:
     """Maps the ports at the router of the network; yields at once."""
     from fastmarket.net.port_mapping import PortMapping
 
     made = PortMapping(dht.host, config)
     made.start()
+    watch.on_changed.append(made.look_soon)
     dht.troubles.append(made.trouble)
     try:
         yield made

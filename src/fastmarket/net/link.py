@@ -77,6 +77,11 @@ class Link(ABC):
         return self.connection.remote_peer
 
     @property
+    def local_ip(self) -> str:
+        """Our own IP address on it; empty if there is none, or no more."""
+        return ""
+
+    @property
     def is_open(self) -> bool:
         """Whether the handshake is done and the connection is not over."""
         return self._attached and self.connection.state is ConnectionState.OPEN

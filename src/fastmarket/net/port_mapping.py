@@ -182,6 +182,10 @@ class PortMapping:
         self._more += (port,)
         self._set_ports()
 
+    def look_soon(self) -> None:
+        """The network has changed: there may be another router."""
+        self._looking.soon()
+
     def external_of(self, port: int) -> tuple[str, int] | None:
         """The public IPv4 address and port that lead to one of ours."""
         found = self._mapped.get((4, port))

@@ -57,6 +57,12 @@ class TcpLink(Link, asyncio.Protocol):
 
     # -- asyncio's calls
 
+    @property
+    def local_ip(self) -> str:
+        """That of its socket."""
+        address = None if self._transport is None else self._transport.get_extra_info("sockname")
+        return str(address[0]).removeprefix("::ffff:") if address else ""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not an isinstance: uvloop's transport has the methods, but not the base class.
         self._transport = transport = cast(asyncio.Transport, transport)
