@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.net.host import Host
@@ -82,7 +83,7 @@ class NetworkWatch:
         self._slept_s = slept_s
         if slept_s - before >= SLEPT_S:
             logger.info("this machine slept for %.0f s: connecting again", slept_s - before)
-            self._end(lambda local: not local.startswith(("127.", "::1")))
+            self._end(lambda local: True)
             self._follow()
         elif interface_addresses() != self._seen:
             self._follow()
@@ -96,7 +97,6 @@ class NetworkWatch:
         if host.listen_addrs != before:
             shown = ", ".join(map(str, host.listen_addrs))
             logger.info("the network has changed; listening at %s", shown or "no address")
-        # Link-local ones are not among those known; nobody connects by them.
         self._end(lambda local: local not in known)
         for call in self.on_changed:
             host.faults.run("telling of a change of the network", call)
@@ -104,8 +104,14 @@ class NetworkWatch:
     def _end(self, is_lost: Callable[[str], bool]) -> None:
         for link in self._host.links.all():
             local = link.local_ip
-            if local and is_lost(local):
+            if local and not _is_always_there(local) and is_lost(local):
                 link.abort()
+
+
+def _is_always_there(local: str) -> bool:
+    """All of 127.0.0.0/8, of which interfaces name one address, and link-local ones, which are not named."""
+    ip = ip_address(local.partition("%")[0])
+    return ip.is_loopback or ip.is_link_local
 
 
 def _told_by_kernel() -> socket.socket | None:
