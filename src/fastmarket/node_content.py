@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastmarket.config import NodeConfig
-from fastmarket.content.address import ContentPlace, check_url, content_place, is_open
+from fastmarket.content.address import ContentPlace, check_url, content_place, open_address
 from fastmarket.content.allowed import AllowedPaths
 from fastmarket.content.catalogue import Catalogue
 from fastmarket.content.importing import Importer
@@ -81,8 +81,9 @@ async def selling(
             await parts.enter_async_context(_looked_after(cashier, faults))
         parts.push_async_callback(port.stop)
         bound = await port.start()
-        if mapping is not None and is_open(content):
-            mapping.add_port(bound)
+        address = open_address(content)
+        if mapping is not None and address is not None:
+            mapping.add_port(bound, address)
 
         def place() -> ContentPlace:
             forwarded = None if mapping is None else mapping.external_of(bound)

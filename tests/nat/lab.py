@@ -32,6 +32,8 @@ _numbers = itertools.count()
 SELLER, HOME = "192.168.7.2", "192.168.7.1"  # behind the router, and its address there
 OUTSIDE = "11.0.0.2"  # the router's
 STRANGER, OTHER = "11.0.0.1", "11.0.0.3"  # two hosts in one namespace
+NET6, STRANGER6, OUTSIDE6 = "2600:7::", "2600:1::1", "2600:1::2"
+SELLER6, HOME6, LINK6 = f"{NET6}2", f"{NET6}1", "fe80::1"
 WAIT_S = 20.0
 
 # What a router does to connections of its own network; in the words of RFC 3489.
@@ -155,6 +157,24 @@ def home(made: Lab, router: str = "router", outside: str = OUTSIDE, provider: st
     made.run(router, "sysctl", "-qw", "net.ipv4.ip_forward=1")
 
 
+def ipv6(made: Lab, router: str = "router") -> None:
+    """Public addresses behind it, which nobody outside gets to: what `ROUTED` forwards is no wider for them.
+    The default route leads to a link-local address, as router advertisements have it."""
+    for name in ("seller", router, "world"):
+        made.run(name, "sysctl", "-qw", "net.ipv6.conf.all.accept_dad=0")
+    for name, address, interface in (
+        ("seller", f"{SELLER6}/64", "lan"),
+        (router, f"{HOME6}/64", "lan"),
+        (router, f"{LINK6}/64", "lan"),
+        (router, f"{OUTSIDE6}/64", "wan"),
+        ("world", f"{STRANGER6}/64", "wan"),
+    ):
+        made.ip(name, f"addr add {address} dev {interface} nodad")
+    made.run(router, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+    made.ip("seller", f"-6 route add default via {LINK6} dev lan")
+    made.ip("world", f"-6 route add {NET6}/64 via {OUTSIDE6}")
+
+
 # -- kinds of routers
 
 
@@ -162,7 +182,11 @@ def port_restricted(made: Lab, router: str = "router", hairpin: bool = False) ->
     """Keeps ports, lets in what answers. Most home routers."""
     inside = f"{HOME.rpartition('.')[0]}.0/24"
     back = f"ip saddr {inside} ip daddr {inside} masquerade" if hairpin else ""
-    made.nft(router, ROUTED % ('iifname "lan" oifname "lan" accept', "", f'{back}\noifname "wan" masquerade'))
+    made.nft(
+        router,
+        ROUTED
+        % ('iifname "lan" oifname "lan" accept', "", f'{back}\noifname "wan" meta nfproto ipv4 masquerade'),
+    )
     if hairpin:
         rule = f'add rule inet filter prerouting iifname "lan" ip daddr {OUTSIDE} dnat ip to {SELLER}'
         made.nft(router, rule)

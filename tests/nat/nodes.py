@@ -33,12 +33,12 @@ class Nodes:
         server.wait_ready(READY_S)
         return server
 
-    def stranger(self) -> ServerProcess:
-        return self.start("world", "-l", f"/ip4/{STRANGER}/tcp/4001")
+    def stranger(self, address: str = f"/ip4/{STRANGER}") -> ServerProcess:
+        return self.start("world", "-l", f"{address}/tcp/4001")
 
-    def seller(self, stranger: ServerProcess, *arguments: str) -> ServerProcess:
+    def seller(self, stranger: ServerProcess, *arguments: str, host: str = "0.0.0.0") -> ServerProcess:
         """Nothing of the network is configured."""
-        content = ("--content-port", str(CONTENT_PORT), "--content-host", "0.0.0.0")
+        content = ("--content-port", str(CONTENT_PORT), "--content-host", host)
         return self.start("seller", "-b", stranger.address, *content, *arguments, env=ASKS)
 
     def client(self, place: str, server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[str]:

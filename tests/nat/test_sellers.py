@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.nat import lab as nat
-from tests.nat.lab import OTHER, OUTSIDE, STRANGER, Lab, Miniupnpd, wait_until
+from tests.nat.lab import OTHER, OUTSIDE, SELLER6, STRANGER, STRANGER6, Lab, Miniupnpd, wait_until
 from tests.nat.nodes import CONTENT_PORT, Nodes, wait_logged
 
 pytestmark = [nat.wants_namespaces, nat.wants_miniupnpd, pytest.mark.e2e]
@@ -82,6 +84,33 @@ def test_it_sells_again_after_the_router_has_restarted(
     with capsys.disabled():
         print(f"\nsold {time.monotonic() - began:.1f} s after the router's restart")
     assert "no longer forwarded" not in seller.log()
+
+
+def test_the_firewall_before_a_public_ipv6_address_is_opened(at_home: Lab, nodes: Nodes) -> None:
+    nat.ipv6(at_home)
+    Miniupnpd(at_home)
+    stranger = nodes.stranger(f"/ip6/{STRANGER6}")
+    listen = ("-l", f"/ip6/::/tcp/{PORT}")
+    closed = nodes.start("seller", *listen)
+    assert not reaches(at_home, PORT)
+    closed.terminate()
+    seller = nodes.seller(stranger, *listen, host="::")
+    wait_until(lambda: reaches(at_home, PORT), f"peers get in:\n{seller.log()}")
+    cid = nodes.sell(seller, "over IPv6")
+    wait_until(lambda: nodes.buys(stranger, cid, "over IPv6"), f"sold:\n{seller.log()}", 60.0)
+    assert OUTSIDE not in seller.log(), "it listens on IPv6 alone"
+    assert f"forwards [{SELLER6}]:{CONTENT_PORT} to port {CONTENT_PORT}" in seller.log()
+    seller.terminate()
+    assert not reaches(at_home, PORT)
+
+
+def reaches(made: Lab, port: int) -> bool:
+    """Whether a stranger's SYN gets through to the seller, who may refuse it."""
+    code = f"import socket; socket.create_connection(('{SELLER6}', {port}), 0.5)"
+    done = subprocess.run(
+        [*made.through("world"), sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    return done.returncode == 0 or "refused" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from fastmarket.config import ContentConfig
@@ -72,12 +72,14 @@ def content_place(
     return ContentPlace(ip, port, ways)
 
 
-def is_open(config: ContentConfig) -> bool:
-    """Whether buyers on other machines can connect to the content port itself, at an address."""
+def open_address(config: ContentConfig) -> IPv4Address | IPv6Address | None:
+    """The address at which buyers on other machines can connect to the content port itself; None: at none
+    that is known here."""
     try:
-        return not config.url and not ip_address(config.host).is_loopback
+        found = ip_address(config.host)
     except ValueError:
-        return False
+        return None
+    return None if config.url or found.is_loopback else found
 
 
 def _behind(url: str) -> ContentPlace:

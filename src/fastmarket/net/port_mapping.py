@@ -154,7 +154,7 @@ class PortMapping:
         self._host = host
         self._config = config
         self._drivers: dict[int, RouterDriver] = {}  # by IP version
-        self._more: tuple[int, ...] = ()
+        self._more: dict[int, IpAddress] = {}  # other ports of ours, and what they are bound to
         self._mapped: dict[tuple[int, int], Mapping] = {}  # by IP version and port of ours
         self._announcements: socket.socket | None = None
         self._stopping = False
@@ -177,9 +177,9 @@ class PortMapping:
         drivers, self._drivers = list(self._drivers.values()), {}
         await asyncio.gather(*(driver.close(self._config.stop_s) for driver in drivers))
 
-    def add_port(self, port: int) -> None:
-        """Maps a TCP port besides those on which peers are listened for."""
-        self._more += (port,)
+    def add_port(self, port: int, host: IpAddress) -> None:
+        """Maps a TCP port, bound to `host`, besides those on which peers are listened for."""
+        self._more[port] = host
         self._set_ports()
 
     def look_soon(self) -> None:
@@ -237,7 +237,10 @@ class PortMapping:
             endpoint = addr.host_port()
             if endpoint is not None and ip_of(addr) == router.client:
                 found.append(endpoint.port)
-        return tuple(dict.fromkeys((*found, *self._more)))
+        for port, host in self._more.items():
+            if host == router.client or (host.is_unspecified and host.version == router.client.version):
+                found.append(port)
+        return tuple(dict.fromkeys(found))
 
     def _set_ports(self) -> None:
         for driver in self._drivers.values():
