@@ -47,6 +47,7 @@ FIELDS = {
     "bootstrap": "bootstrap",
     "mdns": "host.mdns",
     "port-map": "port_map.mode",
+    "autonat": "autonat.mode",
     "store": "fleet.store",
     "kad-prefix": "kad.prefix",
     "large-table": "kad.large_table",
@@ -62,7 +63,7 @@ FILES = frozenset(
 # Settings of the program, of which a node knows nothing.
 OWN = {"log-level": "info", "log-format": "text"}
 # What the program does unasked, and a node within another program does not.
-UNASKED = {"mdns": "auto", "port-map": "auto"}
+UNASKED = {"mdns": "auto", "port-map": "auto", "autonat": "on"}
 _DEFAULTS = NodeConfig()
 
 
