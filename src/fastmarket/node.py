@@ -26,7 +26,6 @@ from fastmarket.trace import NULL_TRACE
 if TYPE_CHECKING:
     from fastmarket.fleet.dht import FleetDht
     from fastmarket.market.guard import Around
-    from fastmarket.net.autonat import Autonat
     from fastmarket.net.port_mapping import PortMapping
     from fastmarket.node_content import Selling
     from fastmarket.node_fetching import Fetching
@@ -59,7 +58,6 @@ class Node(Live):
         self._selling: Selling | None = None
         self._fetching: Fetching | None = None
         self._mapping: PortMapping | None = None
-        self._autonat: Autonat | None = None
         self._writers: WriteAccess | None = None
         self.grpc_address = ""
         self.http_address = ""
@@ -123,8 +121,6 @@ class Node(Live):
             kept = await enter(parts.disk(dht, config.storage, self._data_dir))
         self._fleet = await enter(parts.fleet(dht, config)) if config.fleet.store else None
         watch = await enter(parts.network(dht, kept, self._fleet, config.host.listen))
-        if config.autonat.mode != "off":
-            self._autonat = await enter(parts.autonat(dht, config, watch))
         # An operator who announces addresses has seen to it that they lead here.
         if config.port_map.mode != "off" and not config.host.announce:
             self._mapping = await enter(parts.port_mapping(dht, config.port_map, watch))
@@ -263,10 +259,6 @@ class Node(Live):
             metrics.registry.register(FleetState(self._fleet))
         from fastmarket.web.content_metrics import FetchingState, SellingState
 
-        if self._autonat is not None:
-            from fastmarket.web.autonat_metrics import AutonatState
-
-            metrics.registry.register(AutonatState(self._autonat))
         if (sold := self._selling) is not None:
             metrics.registry.register(SellingState(sold.shop, sold.catalogue, sold.port.tally))
         if (paying := self._payments) is not None:

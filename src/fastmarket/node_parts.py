@@ -30,7 +30,6 @@ from fastmarket.wording import counted
 if TYPE_CHECKING:
     from fastmarket.fleet.dht import FleetDht
     from fastmarket.market.guard import Around
-    from fastmarket.net.autonat import Autonat
     from fastmarket.net.port_mapping import PortMapping
     from fastmarket.storage.database import OfferDatabase, RecordRow
     from fastmarket.storage.journal import Journal
@@ -167,25 +166,6 @@ async def port_mapping(
     made = PortMapping(dht.host, config)
     made.start()
     watch.on_changed.append(made.look_soon)
-    dht.troubles.append(made.trouble)
-    try:
-        yield made
-    finally:
-        await made.stop()
-
-
-@asynccontextmanager
-async def autonat(dht: DhtNode, config: NodeConfig, watch: NetworkWatch) -> AsyncIterator[Autonat]:
-    """Has peers test our addresses, and the node be a client while nobody can connect to it. Nothing is
-    tested where no other machine can connect."""
-    from fastmarket.net.addresses import is_loopback
-    from fastmarket.net.autonat import Autonat
-
-    made = Autonat(dht.host, config)
-    made.on_changed.append(lambda: dht.set_reachable(made.is_reachable))
-    if not all(map(is_loopback, dht.host.listen_addrs)):
-        made.start()
-        watch.on_changed.append(made.on_network_changed)
     dht.troubles.append(made.trouble)
     try:
         yield made

@@ -144,15 +144,6 @@ REACHED: Final[dict[str, tuple[str, ...]]] = {
         "part_files.check_proof",
         "part_files.open_proven",
     ),
-    "autonat-message": (
-        "libp2p.autonat.client.DialAsk.feed",
-        "libp2p.autonat.messages.decode",
-        "libp2p.autonat.server.ServerSession.feed",
-    ),
-    "autonat-dial-back": (
-        "libp2p.autonat.client.DialBackResponder.on_data",
-        "libp2p.autonat.messages.decode_dial_back",
-    ),
     "natpmp-answer": ("portmap.natpmp.decode_answer",),
     "pcp-answer": ("portmap.pcp.decode_answer",),
     "peer-id-bytes": ("formats.identity.PeerId.from_bytes",),

@@ -11,15 +11,7 @@ from typing import Any
 import pytest
 
 from fastmarket import node_parts
-from fastmarket.config import (
-    AutonatConfig,
-    FleetConfig,
-    HostConfig,
-    MarketConfig,
-    NodeConfig,
-    PortMapConfig,
-    WebConfig,
-)
+from fastmarket.config import FleetConfig, HostConfig, MarketConfig, NodeConfig, PortMapConfig, WebConfig
 from fastmarket.errors import CallerFault
 from fastmarket.node import Node
 from tests.conftest import Run
@@ -30,13 +22,12 @@ pytest.importorskip("redis")
 pytest.importorskip("opentelemetry.sdk")
 
 ORDER = (
-    *("memory", "disk", "fleet", "network", "autonat", "port_mapping", "records", "peers", "tracing"),
+    *("memory", "disk", "fleet", "network", "port_mapping", "records", "peers", "tracing"),
     *("grpc", "webs", "measuring", "local_network", "joining"),
 )
 CONFIG = NodeConfig(
     host=HostConfig(listen=("/ip4/127.0.0.1/tcp/0",), mdns="on"),
-    autonat=AutonatConfig(mode="on"),  # of loopback nothing is tested or mapped
-    port_map=PortMapConfig(mode="auto"),
+    port_map=PortMapConfig(mode="auto"),  # of loopback nothing is mapped
     market=MarketConfig(port=0),
     fleet=FleetConfig(store="redis://127.0.0.1:1"),
     web=WebConfig(port=0, metrics_port=0, trace_endpoint="http://127.0.0.1:1"),
@@ -107,14 +98,7 @@ def test_a_node_without_extras_has_five_parts(run: Run[None], monkeypatch: pytes
 
     async def main() -> None:
         host = HostConfig(listen=CONFIG.host.listen)
-        config = replace(
-            CONFIG,
-            host=host,
-            autonat=AutonatConfig(),
-            port_map=PortMapConfig(),
-            fleet=FleetConfig(),
-            web=WebConfig(),
-        )
+        config = replace(CONFIG, host=host, port_map=PortMapConfig(), fleet=FleetConfig(), web=WebConfig())
         async with Node(config, identity(91)):
             pass
 

@@ -10,14 +10,12 @@ from pathlib import Path
 from fastmarket.config import ContentConfig, FleetConfig, NodeConfig
 from fastmarket.fleet.dht import FleetDht, shared_store
 from fastmarket.formats.identity import Identity
-from fastmarket.net.autonat import Autonat
 from fastmarket.net.dht_node import DhtNode
 from fastmarket.node_content import selling
 from fastmarket.node_fetching import fetching
 from fastmarket.payments.reasons import Reason
 from fastmarket.settlement.interface import SettlementStatus
 from fastmarket.settlement.settler import SettlementReport
-from fastmarket.web.autonat_metrics import AutonatState
 from fastmarket.web.content_metrics import FetchingState, SellingState
 from fastmarket.web.fleet_metrics import FleetState
 from fastmarket.web.metrics import CountingTrace, NodeMetrics
@@ -53,8 +51,7 @@ async def real_metrics() -> dict[str, tuple[str, ...]]:
             settled = SettlementReport(SettlementStatus("bank", ""), 1, 2, {"expired": 3}, None)
             paying = PaymentState(seller.tabs, buyer.tabs, lambda: START, lambda: settled)
             fetching_state = FetchingState(got.fetcher, got.bitswap)
-            autonat = AutonatState(Autonat(node.host, config))
-            for state in (FleetState(fleet), selling_state, paying, fetching_state, autonat):
+            for state in (FleetState(fleet), selling_state, paying, fetching_state):
                 metrics.registry.register(state)
             found = {}
             for family in metrics.registry.collect():

@@ -47,7 +47,6 @@ FIELDS = {
     "bootstrap": "bootstrap",
     "mdns": "host.mdns",
     "port-map": "port_map.mode",
-    "autonat": "autonat.mode",
     "store": "fleet.store",
     "kad-prefix": "kad.prefix",
     "large-table": "kad.large_table",
@@ -63,7 +62,7 @@ FILES = frozenset(
 # Settings of the program, of which a node knows nothing.
 OWN = {"log-level": "info", "log-format": "text"}
 # What the program does unasked, and a node within another program does not.
-UNASKED = {"mdns": "auto", "port-map": "auto", "autonat": "on"}
+UNASKED = {"mdns": "auto", "port-map": "auto"}
 _DEFAULTS = NodeConfig()
 
 

@@ -21,7 +21,7 @@ STOP_DEADLINE_S = 10.0
 TAIL_LINES = 12
 MAX_READY_BYTES = 64 * 1024
 # Nothing of the demo, the tests and the benchmarks leaves the machine.
-QUIET = {"FASTMARKET_MDNS": "off", "FASTMARKET_PORT_MAP": "off", "FASTMARKET_AUTONAT": "off"}
+QUIET = {"FASTMARKET_MDNS": "off", "FASTMARKET_PORT_MAP": "off"}
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 

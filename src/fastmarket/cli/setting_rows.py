@@ -176,13 +176,6 @@ SETTINGS: tuple[Setting, ...] = (
         "Have the router forward --listen and an open --content-port, by PCP, NAT-PMP or UPnP.",
     ),
     Setting(
-        "autonat",
-        one_of("on", "off"),
-        "on|off",
-        "Have other nodes test whether anybody can connect to this one, and test theirs; what cannot be "
-        "reached is told to nobody.",
-    ),
-    Setting(
         "data-dir",
         parse_path,
         "DIR",

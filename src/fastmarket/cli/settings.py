@@ -57,7 +57,6 @@ class ServerSettings:
     bootstrap: tuple[str, ...]
     mdns: str
     port_map: str
-    autonat: str
     data_dir: Path | None
     store: str = field(repr=False)  # it may contain a password
     kad_prefix: str

@@ -4,7 +4,6 @@ Units are part of the name (`_s` seconds, `_bytes`); where a number is not ours,
 """
 
 from fastmarket.config.access import AccessConfig
-from fastmarket.config.autonat import AutonatConfig
 from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.config.connection import ConnectionConfig
 from fastmarket.config.content import ContentConfig
@@ -24,7 +23,6 @@ from fastmarket.config.web import WebConfig
 
 __all__ = [
     "AccessConfig",
-    "AutonatConfig",
     "BitswapConfig",
     "ConnectionConfig",
     "ContentConfig",

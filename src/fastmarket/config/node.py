@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fastmarket.config.access import AccessConfig
-from fastmarket.config.autonat import AutonatConfig
 from fastmarket.config.bitswap import BitswapConfig
 from fastmarket.config.connection import ConnectionConfig
 from fastmarket.config.content import ContentConfig
@@ -37,7 +36,6 @@ class NodeConfig:
     fetching: FetchConfig = field(default_factory=FetchConfig)
     holders: HolderConfig = field(default_factory=HolderConfig)
     host: HostConfig = field(default_factory=HostConfig)
-    autonat: AutonatConfig = field(default_factory=AutonatConfig)
     port_map: PortMapConfig = field(default_factory=PortMapConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     market: MarketConfig = field(default_factory=MarketConfig)

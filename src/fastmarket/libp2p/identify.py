@@ -154,11 +154,8 @@ class IdentifyCollector:
 
 
 def apply_push(old: IdentifyInfo, push: IdentifyInfo) -> IdentifyInfo:
-    """`old`, updated with every field present in `push` (specs: identify, push). A push with a key and
-    protocols is a whole message, as we, go-libp2p and js-libp2p send them: without addresses it says that
-    there are none any more."""
-    is_whole = push.public_key is not None and bool(push.protocols)
-    addrs = push if push.listen_addrs or is_whole else old
+    """`old`, updated with every field present in `push` (specs: identify, push)."""
+    addrs = push if push.listen_addrs else old
     return IdentifyInfo(
         public_key=push.public_key or old.public_key,
         listen_addrs=addrs.listen_addrs,

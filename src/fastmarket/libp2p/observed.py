@@ -69,7 +69,7 @@ class ObservedAddrs:
             return
         # A peer that dialed us reports the address it dialed: where we are reachable from outside.
         port = endpoint.port if report.dialed_us else None
-        key = (observer_group(observer, report.peer), seen.version, report.dialed_us)
+        key = (_group(observer, report.peer), seen.version, report.dialed_us)
         self._votes.put(key, _Vote(report.peer, seen, port, now + VOTE_TTL_S))
 
     def confirmed(self, listening: Sequence[Multiaddr], now: float) -> tuple[Multiaddr, ...]:
@@ -112,7 +112,7 @@ def _candidates(vote: _Vote, ports: _Ports) -> Iterator[Multiaddr]:
         yield Multiaddr.from_endpoint(str(vote.ip), port)
 
 
-def observer_group(ip: IPv4Address | IPv6Address, peer: PeerId) -> str:
+def _group(ip: IPv4Address | IPv6Address, peer: PeerId) -> str:
     """The group whose reports count as one. On loopback all peers have the same address, so each is its own
     group; in a private network each address is."""
     scope = scope_of(ip)

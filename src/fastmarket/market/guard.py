@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, TypeAlias
 import grpc
 import grpc.aio
 
-from fastmarket.call_rate import CallRate
 from fastmarket.config import AccessConfig
 from fastmarket.formats.address_block import address_block
 from fastmarket.libp2p.scopes import MemoryScope, Priority
 from fastmarket.log_throttle import LogThrottle
 from fastmarket.market.access import AccessScope, Token, Tokens
 from fastmarket.market.call_bounds import Bounds
+from fastmarket.market.call_rate import CallRate
 from fastmarket.market.calls import Method
 from fastmarket.market.grpc_errors import Status, too_many_calls
 from fastmarket.market.sharing import CALLER, FROM_HERE, MAY_WRITE

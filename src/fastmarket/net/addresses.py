@@ -1,14 +1,9 @@
-"""The addresses of a node, and which peers are told which of them.
-
-Candidates come from interfaces, routers and observers; `withhold` leaves out what nobody can connect to, of
-which `libp2p.autonat.reachability` judges. An address that is reachable by the way it is made, such as one of
-a relay, is a candidate that is never withheld.
-"""
+"""The addresses of a node, and which peers are told which of them."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from fastmarket.bounded_map import BoundedMap
@@ -34,9 +29,8 @@ class OwnAddresses:
     """The addresses we listen on and those that enough peers observed; or, instead, those the operator
     announces.
 
-    `on_changed` callbacks run after `announced` has changed: immediately by `listen_on`, `map`, `unmap` and
-    `withhold`; changes by peers or by the system only take effect with `refresh`, so that the caller sets the
-    pace. `on_candidates` run before that, when `candidates` has changed: they may withhold some of them.
+    `on_changed` callbacks run after `announced` has changed: immediately by `listen_on`, `map` and `unmap`;
+    changes by peers or by the system only take effect with `refresh`, so that the caller sets the pace.
     """
 
     def __init__(
@@ -51,15 +45,13 @@ class OwnAddresses:
         self.listening: tuple[Multiaddr, ...] = ()
         self.observed = ObservedAddrs()
         self.on_changed: list[Callable[[], None]] = []
-        self.on_candidates: list[Callable[[], None]] = []
         self.peer_id = peer_id
         self._fixed = tuple(dict.fromkeys(_announceable(text, peer_id) for text in announce))
         self._interfaces = interfaces
         self._bound: list[tuple[str, int]] = []
         self._mapped: BoundedMap[tuple[Multiaddr, Multiaddr], None] = BoundedMap(MAX_MAPPED)
         self._confirmed: tuple[Multiaddr, ...] = ()  # by peers, at the latest `refresh`
-        self.candidates = self.announced = self._fixed
-        self._withheld: frozenset[Multiaddr] = frozenset()
+        self.announced = self._fixed
         self._inner: frozenset[IPv4Network | IPv6Network] = frozenset()  # networks we belong to
         self._public = False
         self._place()
@@ -97,29 +89,11 @@ class OwnAddresses:
         """The addresses at which enough peers see us, at the latest `refresh`."""
         return tuple(dict.fromkeys(ip for addr in self._confirmed if (ip := ip_of(addr)) is not None))
 
-    def withhold(self, addrs: Collection[Multiaddr]) -> None:
-        """Announces those candidates no longer, and all others. What the operator announces stays."""
-        self._withheld = frozenset(addrs)
-        self._tell()
-
-    @property
-    def is_fixed(self) -> bool:
-        """Whether the operator says what is announced."""
-        return bool(self._fixed)
-
     def _announce(self) -> None:
         """Determines what is announced from what is known now."""
         mapped = (external for _, external in self._mapped)
-        found = dict.fromkeys((*self.listening, *mapped, *self._confirmed))
-        candidates = self._fixed or tuple(sorted(found, key=_nearness))
-        if candidates != self.candidates:
-            self.candidates = candidates
-            for call in self.on_candidates:
-                self._faults.run("judging changed addresses", call)
-        self._tell()
-
-    def _tell(self) -> None:
-        announced = self._fixed or tuple(addr for addr in self.candidates if addr not in self._withheld)
+        candidates = dict.fromkeys((*self.listening, *mapped, *self._confirmed))
+        announced = self._fixed or tuple(sorted(candidates, key=_nearness))
         changed, self.announced = announced != self.announced, announced
         self._place()
         if changed:
@@ -134,7 +108,7 @@ class OwnAddresses:
         inner = [inner_network(ip) for ip in ips if not ip.is_loopback or str(ip) in asked_for]
         self._inner = frozenset(network for network in inner if network is not None)
         # A name that the operator announces is public.
-        self._public = any(map(is_public, self.announced))
+        self._public = any(_nearness(addr) == -AddressScope.PUBLIC for addr in self.announced)
 
     def may_dial(self, host: str) -> bool:
         """Whether an IP address may be dialed on a stranger's word.
@@ -149,33 +123,18 @@ class OwnAddresses:
         return network is None or network in self._inner
 
     def told_to(self, remote: Multiaddr | None) -> list[Multiaddr]:
-        """Our addresses that may be useful to a peer at `remote`: loopback ones only on this machine, those
-        of a network only there, or in another one where we have no address (they may be routed), and none of
-        them to public peers. `remote` None: not known."""
+        """Our addresses that may be useful to a peer at `remote`: loopback ones only on this machine."""
         if self._fixed or (remote is not None and is_loopback(remote)):
             return list(self.announced)
-        told = [addr for addr in self.announced if not is_loopback(addr)]
-        ip = None if remote is None else ip_of(remote)
-        if ip is None:
-            return told
-        network = inner_network(ip)
-        if network is None:
-            return [addr for addr in told if is_public(addr)]
-        near = [addr for addr in told if is_public(addr) or _network_of(addr) == network]
-        return near if any(not is_public(addr) for addr in near) else told
+        return [addr for addr in self.announced if not is_loopback(addr)]
 
     def told_to_all(self) -> list[Multiaddr]:
-        """Addresses for entries that are passed on to others: public ones only, or none, if we have any; and
-        loopback ones only if there is nothing else."""
-        if self._fixed:
-            return list(self._fixed)
-        if any(is_public(addr) for addr in self.candidates):
-            return [addr for addr in self.announced if is_public(addr)]
+        """Addresses for entries that are passed on to others: loopback ones only if there is nothing else."""
         return self.told_to(None) or list(self.announced)
 
     def __contains__(self, addr: object) -> bool:
         """Whether `addr` leads to this node itself."""
-        return addr in self.listening or addr in self.candidates
+        return addr in self.listening or addr in self.announced
 
 
 def expand(host: str, port: int, interfaces: Interfaces = interface_addresses) -> list[Multiaddr]:
@@ -197,16 +156,6 @@ def is_loopback(addr: Multiaddr) -> bool:
         return plain[0] == _LOOPBACK
     ip = ip_of(addr)
     return ip is not None and ip.is_loopback
-
-
-def is_public(addr: Multiaddr) -> bool:
-    """Whether others may reach it from anywhere, as far as its form says; a name is as good as that."""
-    return _nearness(addr) == -AddressScope.PUBLIC
-
-
-def _network_of(addr: Multiaddr) -> IPv4Network | IPv6Network | None:
-    ip = ip_of(addr)
-    return None if ip is None else inner_network(ip)
 
 
 def _nearness(addr: Multiaddr) -> int:

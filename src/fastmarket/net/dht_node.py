@@ -36,7 +36,6 @@ from fastmarket.formats.identity import Identity, PeerId
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.peer_info import PeerInfo
 from fastmarket.kad.bootstrap import BootstrapResult
-from fastmarket.kad.engine import Mode
 from fastmarket.kad.lookup.lookup_job import LookupResult
 from fastmarket.kad.lookup.query import Quorum
 from fastmarket.kad.outcome import Outcome
@@ -104,16 +103,12 @@ class DhtNode:
         self.twins = Twins(self.host, self.engine)
         self._driver = NodeDriver(core, self.host, clock, self.twins)
         self.public = PublicRouting(self.host, self._driver, clock)
-        self._served = (
-            (config.kad.protocol, config.kad.max_request_bytes),
-            (config.offers.protocol, config.offers.max_message_bytes),
-        )
         if config.server_mode:
-            self._serve()
-
-    def _serve(self) -> None:
-        for protocol, limit in self._served:
-            self.host.serve(protocol, self._driver.responder(protocol), limit)
+            for protocol, limit in (
+                (config.kad.protocol, config.kad.max_request_bytes),
+                (config.offers.protocol, config.offers.max_message_bytes),
+            ):
+                self.host.serve(protocol, self._driver.responder(protocol), limit)
 
     @property
     def peer_id(self) -> PeerId:
@@ -129,20 +124,6 @@ class DhtNode:
     def announced_addrs(self) -> tuple[Multiaddr, ...]:
         """The addresses told to others, with /p2p: the operator's, or those listened on and observed."""
         return tuple(addr.with_peer(self.peer_id) for addr in self.host.identifier.addresses.announced)
-
-    def set_reachable(self, is_reachable: bool) -> None:
-        """Whether others can connect to this node. One that nobody can connect to is a client, so that others
-        leave it out of their tables (specs kad-dht, "Client and server mode")."""
-        mode = Mode.SERVER if is_reachable and self._config.server_mode else Mode.CLIENT
-        if mode is self.engine.mode:
-            return
-        self.engine.mode = mode
-        if mode is Mode.SERVER:
-            self._serve()
-        else:
-            for protocol, _ in self._served:
-                self.host.unserve(protocol)
-        self.host.push_identify()
 
     def _addresses_changed(self) -> None:
         self.engine.set_local_addrs(self.host.identifier.addresses.told_to_all())

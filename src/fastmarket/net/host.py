@@ -114,7 +114,7 @@ class Host:
         self.identifier = Identifier(
             identity, config, self._protocols, self.links.of, self._on_identified, clock.now(), self.faults
         )
-        self.identifier.addresses.on_changed.append(self.push_identify)
+        self.identifier.addresses.on_changed.append(self._push_addresses)
         self.streams = StreamTable(clock, self._protocols, self.faults)
         self.dials = Dials(config, clock, self.identifier, self)
         self._protocols[PING_PROTOCOL] = PingResponder.factory(
@@ -154,15 +154,6 @@ class Host:
         self._protocols[protocol] = RpcResponder.factory(handle, limit)
         self._served.add(protocol)
 
-    def respond(self, protocol: str, factory: ResponderFactory) -> None:
-        """Answers streams of a protocol by a responder each."""
-        self._protocols[protocol] = factory
-
-    def unserve(self, protocol: str) -> None:
-        """Answers no requests in it any more."""
-        self._protocols.pop(protocol, None)
-        self._served.discard(protocol)
-
     # -- listening
 
     async def listen(self, addr: Multiaddr) -> list[Multiaddr]:
@@ -173,8 +164,7 @@ class Host:
             raise CallerFault("listen", f"{addr} {why_unbound(error)}") from None
         return self.identifier.addresses.listen_on(bound.host, bound.port, self.clock.now())
 
-    def push_identify(self) -> None:
-        """Tells all peers our addresses and protocols as they are now."""
+    def _push_addresses(self) -> None:
         for link in self.links.all():
             self.identifier.push(link, self.clock.now())
 
@@ -303,7 +293,7 @@ class Host:
         # Tells peers that we no longer answer: those that hear it drop us at once, not at their next dial.
         for protocol in self._served:
             self._protocols.pop(protocol, None)
-        self.push_identify()
+        self._push_addresses()
         links = self.links.all()
         ends = [link.ended.wait() for link in links]
         for link in links:

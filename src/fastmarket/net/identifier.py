@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fastmarket._version import __version__
-from fastmarket.bounded_map import BoundedMap
 from fastmarket.config import NodeConfig
 from fastmarket.errors import FastmarketError, PeerFault
 from fastmarket.faults import Faults
@@ -37,7 +36,7 @@ from fastmarket.libp2p.muxed import Role
 from fastmarket.libp2p.observed import Report
 from fastmarket.libp2p.peerstore import PeerStore
 from fastmarket.libp2p.streams import ResponderFactory
-from fastmarket.net.addresses import OwnAddresses
+from fastmarket.net.addresses import OwnAddresses, is_loopback
 from fastmarket.net.link import Link
 
 logger = logging.getLogger(__name__)
@@ -48,9 +47,6 @@ PROTOCOL_VERSION = "/fastmarket/id/1.0.0"
 # py-libp2p 0.8 serves twelve Kad streams in all, idle ones included, and adds a peer to its table only when
 # that peer opens a stream: so it gets a stream for each request.
 SINGLE_REQUEST_AGENTS = ("py-libp2p/",)
-
-_Body = tuple[tuple[str, ...], bytes]
-MAX_BODIES = 16  # messages kept, 1 to 4 kB each
 
 OnIdentified = Callable[[Link, IdentifyInfo, float], None]
 
@@ -92,9 +88,7 @@ class Identifier:
         # Sequence number of our signed record; others compare it with one of an earlier run.
         self._seq = int(now)
         self._records: dict[tuple[Multiaddr, ...], bytes] = {}
-        # Our messages, with the protocols in them, by the addresses that they tell: one for each kind of
-        # network that peers are in.
-        self._bodies: BoundedMap[tuple[Multiaddr, ...], _Body] = BoundedMap(MAX_BODIES)
+        self._bodies: dict[bool, tuple[tuple[str, ...], bytes]] = {}  # our messages, for near and far peers
         self._asked: dict[tuple[Link, int], _Asked] = {}
         protocols[IDENTIFY_PROTOCOL] = IdentifyResponder.factory(lambda peer: self._message_for(peer.addr))
         protocols[PUSH_PROTOCOL] = IdentifyPushResponder.factory(self._pushed)
@@ -103,7 +97,7 @@ class Identifier:
         """New records replace the old ones; `push` sends them to peers that have the old ones."""
         self._seq += 1
         self._records.clear()
-        self._bodies = BoundedMap(MAX_BODIES)
+        self._bodies.clear()
 
     def begin(self, link: Link, now: float) -> None:
         """Requests identify on a connection that has just opened."""
@@ -190,11 +184,11 @@ class Identifier:
 
     def _message_for(self, remote: Multiaddr | None) -> bytes:
         protocols = tuple(self._protocols)
-        addrs = tuple(self.addresses.told_to(remote))
-        encoded_for, body = self._bodies.peek(addrs) or ((), b"")
+        near = remote is not None and is_loopback(remote)
+        encoded_for, body = self._bodies.get(near, ((), b""))
         if encoded_for != protocols:
-            body = self._encoded(addrs, protocols)
-            self._bodies.put(addrs, (protocols, body))
+            body = self._encoded(tuple(self.addresses.told_to(remote)), protocols)
+            self._bodies[near] = protocols, body
         return observing(body, remote)
 
     def _encoded(self, addrs: tuple[Multiaddr, ...], protocols: tuple[str, ...]) -> bytes:

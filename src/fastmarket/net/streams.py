@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from fastmarket.errors import FastmarketError, LimitExceeded, StreamFailed
 from fastmarket.faults import Faults
 from fastmarket.formats.identity import PeerId
-from fastmarket.formats.remote_peer import RemotePeer
 from fastmarket.formats.scope import source_block
 from fastmarket.libp2p.events import (
     Event,
@@ -65,13 +64,6 @@ class Stream:
     def remote_peer(self) -> PeerId | None:
         """The peer at the other end."""
         return self._link.remote_peer
-
-    @property
-    def remote(self) -> RemotePeer:
-        """The same with the address it connects from."""
-        peer = self._link.remote_peer
-        assert peer is not None  # a stream comes after the handshake
-        return RemotePeer.at(peer, self._link.connection.remote_addr)
 
     async def read(self, limit: int = 64 * 1024) -> bytes:
         """1 to `limit` bytes as soon as there are any; empty at the end. Raises StreamFailed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.fuzz.target import Target
 from tests.fuzz.targets import (
-    autonat,
     config,
     content,
     exchange,
@@ -34,7 +33,6 @@ TARGETS: tuple[Target, ...] = (
     *names.TARGETS,
     *exchange.TARGETS,
     *payments.TARGETS,
-    *autonat.TARGETS,
     *portmap.TARGETS,
     *storage.TARGETS,
     *files.TARGETS,

@@ -82,7 +82,6 @@ def test_every_setting_may_stand_in_every_place(tmp_path: Path) -> None:
         "bootstrap": SEED,
         "mdns": "on",
         "port-map": "off",
-        "autonat": "off",
         "data-dir": "/data",
         "ephemeral": "false",
         "store": "redis://one,two",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastmarket.call_rate import CallRate
 from fastmarket.log_throttle import LogThrottle
+from fastmarket.market.call_rate import CallRate
 
 
 def test_a_burst_then_the_rate() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 from fastmarket.bounded_map import BoundedMap
 
 __all__ = ["CallRate"]
@@ -18,10 +16,9 @@ class CallRate:
     def __init__(self, per_second: float, burst: int, max_callers: int) -> None:
         self._per_second = per_second
         self._burst = burst
-        # Calls left, as of when.
-        self._left: BoundedMap[Hashable, tuple[float, float]] = BoundedMap(max_callers)
+        self._left: BoundedMap[str, tuple[float, float]] = BoundedMap(max_callers)  # calls left, as of when
 
-    def take(self, caller: Hashable, now: float) -> float:
+    def take(self, caller: str, now: float) -> float:
         """0.0: the call may go on; else the seconds until one may."""
         left, at = self._left.peek(caller) or (float(self._burst), now)
         left = min(float(self._burst), left + max(now - at, 0.0) * self._per_second)
