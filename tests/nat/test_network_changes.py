@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -20,13 +18,10 @@ PORT, NEXT = 16899, "192.168.7.20"
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Lab]:
-    with nat.lab(tmp_path) as lab:
-        nat.home(lab)
-        nat.port_restricted(lab)
-        # Else Linux drops the second address of a network with the first.
-        lab.run("seller", "sysctl", "-qw", "net.ipv4.conf.all.promote_secondaries=1")
-        yield lab
+def moving(at_home: Lab) -> Lab:
+    """Else Linux drops the second address of a network with the first."""
+    at_home.run("seller", "sysctl", "-qw", "net.ipv4.conf.all.promote_secondaries=1")
+    return at_home
 
 
 def told(nodes: Nodes, stranger: ServerProcess, seller: ServerProcess) -> set[str]:
@@ -36,21 +31,21 @@ def told(nodes: Nodes, stranger: ServerProcess, seller: ServerProcess) -> set[st
     return {addr.split("/")[2] for addrs in of_seller for addr in addrs}
 
 
-def test_another_address_is_followed_by_all(made: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_address_is_followed_by_all(moving: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     with ExitStack() as stack:
-        nodes, router = Nodes(made, stack), Miniupnpd(made)
+        nodes, router = Nodes(moving, stack), Miniupnpd(moving)
         stranger = nodes.stranger()
         seller = nodes.seller(stranger)
         wait_until(lambda: f"dport {CONTENT_PORT} " in router.mapped(), "it is mapped")
         cid = nodes.sell(seller, "from anywhere")
         began = time.monotonic()
-        made.ip("seller", f"addr add {NEXT}/24 dev lan")
+        moving.ip("seller", f"addr add {NEXT}/24 dev lan")
         wait_logged(seller, "the network has changed")
         wait_until(lambda: {SELLER, NEXT, OUTSIDE} <= told(nodes, stranger, seller), "peers are told")
         told_s = time.monotonic() - began
 
         began = time.monotonic()
-        made.ip("seller", f"addr del {SELLER}/24 dev lan")
+        moving.ip("seller", f"addr del {SELLER}/24 dev lan")
         wait_until(
             # At other ports outside: the old address has the old ones, and nobody can give them back for it.
             lambda: all(f" dnat ip to {NEXT}:{port}" in router.mapped() for port in (PORT, CONTENT_PORT)),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -25,15 +23,12 @@ COUNTER = """table inet counted {
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Lab]:
+def counted(at_home: Lab) -> Lab:
     """A machine in a home network, whose packets to others are counted."""
-    with nat.lab(tmp_path) as lab:
-        nat.home(lab)
-        nat.port_restricted(lab)
-        # IPv6 greets its neighbours by itself.
-        lab.run("seller", "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
-        lab.nft("seller", COUNTER)
-        yield lab
+    # IPv6 greets its neighbours by itself.
+    at_home.run("seller", "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    at_home.nft("seller", COUNTER)
+    return at_home
 
 
 def left(made: Lab) -> int:
@@ -44,24 +39,24 @@ def left(made: Lab) -> int:
     return int(found[1])
 
 
-def test_a_server_that_nobody_told_to_be_quiet_is_counted(made: Lab) -> None:
+def test_a_server_that_nobody_told_to_be_quiet_is_counted(counted: Lab) -> None:
     with ExitStack() as stack:
-        Nodes(made, stack).start("seller", env=ASKS)
-        wait_until(lambda: left(made) > 0, "it asks the router")
+        Nodes(counted, stack).start("seller", env=ASKS)
+        wait_until(lambda: left(counted) > 0, "it asks the router")
 
 
-def test_a_server_of_a_test_sends_nothing(made: Lab) -> None:
+def test_a_server_of_a_test_sends_nothing(counted: Lab) -> None:
     """It listens on all interfaces, and has a way out."""
     with ExitStack() as stack:
-        server = Nodes(made, stack).start("seller")  # until it is ready: routers are asked before that
+        server = Nodes(counted, stack).start("seller")  # until it is ready: routers are asked before that
         assert server.terminate() == 0
-    assert left(made) == 0
+    assert left(counted) == 0
 
 
-def test_the_demo_sends_nothing(made: Lab) -> None:
-    command = [*made.through("seller"), sys.executable, "-m", "fastmarket.cli.demo"]
+def test_the_demo_sends_nothing(counted: Lab) -> None:
+    command = [*counted.through("seller"), sys.executable, "-m", "fastmarket.cli.demo"]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment(), timeout=DEADLINE_S, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert left(made) == 0
+    assert left(counted) == 0

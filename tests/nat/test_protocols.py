@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
@@ -21,14 +19,6 @@ from tests.nat.lab import HOME, OUTSIDE, SELLER, Lab, Miniupnpd, wait_until
 pytestmark = [nat.wants_namespaces, nat.wants_miniupnpd]
 OTHER_CLIENT = "192.168.7.9"
 BY_DATAGRAMS = (MapProtocol.PCP, MapProtocol.NAT_PMP)
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Lab]:
-    with nat.lab(tmp_path) as lab:
-        nat.home(lab)
-        nat.port_restricted(lab)
-        yield lab
 
 
 class Asking:
@@ -58,9 +48,9 @@ class Asking:
 
 
 @pytest.mark.parametrize("protocol", BY_DATAGRAMS)
-def test_ports_are_mapped_and_given_back(made: Lab, protocol: MapProtocol) -> None:
-    router = Miniupnpd(made)
-    asking = Asking(made, protocol)
+def test_ports_are_mapped_and_given_back(at_home: Lab, protocol: MapProtocol) -> None:
+    router = Miniupnpd(at_home)
+    asking = Asking(at_home, protocol)
 
     try:
         asking.mapper.set_ports((4001, 4002), time.time())
@@ -81,10 +71,10 @@ def test_ports_are_mapped_and_given_back(made: Lab, protocol: MapProtocol) -> No
 
 
 @pytest.mark.parametrize("protocol", BY_DATAGRAMS)
-def test_a_port_that_another_machine_has_is_replaced(made: Lab, protocol: MapProtocol) -> None:
-    router = Miniupnpd(made)
-    made.ip("seller", f"addr add {OTHER_CLIENT}/24 dev lan")
-    first, second = Asking(made, protocol, OTHER_CLIENT), Asking(made, protocol)
+def test_a_port_that_another_machine_has_is_replaced(at_home: Lab, protocol: MapProtocol) -> None:
+    router = Miniupnpd(at_home)
+    at_home.ip("seller", f"addr add {OTHER_CLIENT}/24 dev lan")
+    first, second = Asking(at_home, protocol, OTHER_CLIENT), Asking(at_home, protocol)
     try:
         for asking in (first, second):
             asking.mapper.set_ports((4001,), time.time())

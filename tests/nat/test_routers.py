@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -12,13 +11,6 @@ from tests.nat.lab import OTHER, OUTSIDE, SELLER, STRANGER, Lab, received
 
 pytestmark = nat.wants_namespaces
 PORT = 4001
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Iterator[Lab]:
-    with nat.lab(tmp_path) as lab:
-        nat.home(lab)
-        yield lab
 
 
 @pytest.mark.parametrize(
@@ -31,17 +23,17 @@ def made(tmp_path: Path) -> Iterator[Lab]:
     ],
 )
 def test_who_gets_in(
-    made: Lab,
+    wired: Lab,
     kind: Callable[[Lab], None],
     same_port: bool,
     from_another_port: bool,
     from_another_host: bool,
 ) -> None:
-    kind(made)
-    inside = made.socket("seller")
+    kind(wired)
+    inside = wired.socket("seller")
     inside.bind((SELLER, PORT))
     places = ((STRANGER, 5000), (STRANGER, 5001), (OTHER, 5000), (STRANGER, 6000))
-    asked, of_same_host, other, second = outside = [made.socket("world") for _ in places]
+    asked, of_same_host, other, second = outside = [wired.socket("world") for _ in places]
     for one, place in zip(outside, places, strict=True):
         one.bind(place)
     try:
@@ -60,9 +52,9 @@ def test_who_gets_in(
 
 
 @pytest.mark.parametrize("hairpin", [True, False])
-def test_the_outside_address_from_inside(made: Lab, hairpin: bool) -> None:
-    nat.port_restricted(made, hairpin=hairpin)
-    inside, other = made.socket("seller"), made.socket("seller")
+def test_the_outside_address_from_inside(wired: Lab, hairpin: bool) -> None:
+    nat.port_restricted(wired, hairpin=hairpin)
+    inside, other = wired.socket("seller"), wired.socket("seller")
     inside.bind((SELLER, PORT))
     try:
         other.sendto(b"to myself", (OUTSIDE, PORT))
@@ -72,10 +64,10 @@ def test_the_outside_address_from_inside(made: Lab, hairpin: bool) -> None:
         other.close()
 
 
-def test_a_lossy_way_loses_some(made: Lab) -> None:
-    nat.port_restricted(made)
-    nat.loses(made, "router", 50)
-    inside, outside = made.socket("seller"), made.socket("world")
+def test_a_lossy_way_loses_some(wired: Lab) -> None:
+    nat.port_restricted(wired)
+    nat.loses(wired, "router", 50)
+    inside, outside = wired.socket("seller"), wired.socket("world")
     outside.bind((STRANGER, PORT))
     try:
         for _ in range(200):
@@ -89,10 +81,10 @@ def test_a_lossy_way_loses_some(made: Lab) -> None:
         outside.close()
 
 
-def test_there_is_no_way_out_of_the_lab(made: Lab) -> None:
+def test_there_is_no_way_out_of_the_lab(wired: Lab) -> None:
     for name in ("seller", "router", "world"):
-        interfaces = made.run(name, "ip", "-o", "link", "show", "type", "veth").splitlines()
+        interfaces = wired.run(name, "ip", "-o", "link", "show", "type", "veth").splitlines()
         assert interfaces
         assert all("link-netns fm" in line for line in interfaces), "the other end is in the lab, too"
-    assert "default" not in made.run("router", "ip", "route")
-    assert "default" not in made.run("world", "ip", "route")
+    assert "default" not in wired.run("router", "ip", "route")
+    assert "default" not in wired.run("world", "ip", "route")

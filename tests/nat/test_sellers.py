@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -20,22 +19,9 @@ PORT = 16899
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Lab]:
-    with nat.lab(tmp_path) as lab:
-        yield lab
-
-
-@pytest.fixture
 def nodes(made: Lab) -> Iterator[Nodes]:
     with ExitStack() as stack:
         yield Nodes(made, stack)
-
-
-@pytest.fixture
-def at_home(made: Lab) -> Lab:
-    nat.home(made)
-    nat.port_restricted(made)
-    return made
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from fastmarket.storage.journal import Journal
 from fastmarket.storage.peers import PeerFile, PeerSaver
 from fastmarket.storage.records import RecordKeeper
 from fastmarket.web.server import WebServer
+from tests.conftest import Run
 from tests.net.guests import come, guests
 from tests.net.loopback import DEADLINE_S, ask, end_idle_connections, identity, nodes, seed, until
 from tests.unit.storage.test_journal import NOW, held, offer
@@ -170,6 +171,24 @@ def test_what_repeats_goes_on(bugs: Bugs, kind: str) -> None:
         assert not repeating.running
 
     assert len(bugs(scenario)) == 1
+
+
+def test_what_repeats_runs_soon_when_it_is_told_so(run: Run[None]) -> None:
+    """Once for each time, also when told before the start; then it waits again."""
+
+    async def main() -> None:
+        calls = []
+        repeating = Repeating("work", lambda: 3600.0, lambda: calls.append(None), Faults())
+        repeating.soon()
+        repeating.start()
+        await until(lambda: len(calls) == 1)
+        repeating.soon()
+        repeating.soon()
+        await until(lambda: len(calls) == 2)
+        await repeating.stop()
+        assert len(calls) == 2
+
+    run(main())
 
 
 # -- connections

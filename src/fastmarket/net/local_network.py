@@ -1,7 +1,8 @@
 """Finds the nodes of the local network by multicast DNS, and lets them find this one (`libp2p.mdns`).
 
-The packets are python-zeroconf's work. rust-libp2p answers without SRV and address records, which its
-`ServiceInfo` waits for: the TXT record is looked at as soon as it is there.
+The packets are python-zeroconf's work. Answers as the specification has them are without SRV and address
+records, which its `ServiceInfo` waits for (findings/zeroconf-txt-alone.sh): the TXT record is looked at as
+soon as it is there.
 """
 
 from __future__ import annotations
@@ -124,10 +125,12 @@ class LocalNetwork:
     async def _close(self) -> None:
         zeroconf, self._zeroconf = self._zeroconf, None
         if zeroconf is not None:
+            from zeroconf import Error
+
             try:
                 await zeroconf.async_unregister_all_services()
                 await zeroconf.async_close()
-            except Exception as error:  # noqa: BLE001 - of the library: the node goes on, or stops, without it
+            except (Error, OSError) as error:  # the node goes on, or stops, without it
                 self._dht.host.faults.tell("leaving the local network", error)
 
     def _on_name(

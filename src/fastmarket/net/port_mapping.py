@@ -13,18 +13,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from ipaddress import IPv6Address
-from threading import Thread
 
 from fastmarket.config import PortMapConfig
+from fastmarket.errors import NetworkFault
 from fastmarket.formats.multiaddr import Multiaddr
 from fastmarket.formats.scope import AddressScope, ip_of, scope_of
 from fastmarket.net.default_route import MAP_PORT, Router, default_routers
 from fastmarket.net.host import Host
 from fastmarket.net.pump import Pump
 from fastmarket.net.upnp import UpnpRouter
+from fastmarket.patient_calls import PatientCalls
 from fastmarket.portmap.mapper import PortMapper
 from fastmarket.portmap.mapping import AskRouter, MapEvent, Mapped, Mapping, MapState, MapStatus, Unmapped
-from fastmarket.portmap.messages import IpAddress, MapAnswer, MapProtocol
+from fastmarket.portmap.messages import IpAddress, MapProtocol
 from fastmarket.portmap.outside import Outside
 from fastmarket.portmap.pcp import MAX_BYTES
 from fastmarket.repeating import Repeating
@@ -32,6 +33,7 @@ from fastmarket.repeating import Repeating
 logger = logging.getLogger(__name__)
 
 ANNOUNCE_GROUP, ANNOUNCE_PORT = "224.0.0.1", 5350  # where routers say that they began (RFC 6887 section 14.1)
+UPNP_TIMEOUT_S = 30.0  # of a search, a description and calls over HTTP: as long as the mapper waits
 MAX_AT_ONCE = 16  # datagrams taken in one turn of the loop
 _PROTOCOLS = {4: tuple(MapProtocol), 6: (MapProtocol.PCP,)}
 
@@ -49,6 +51,9 @@ class RouterDriver:
         self._host = host
         self._on_event = on_event
         self._upnp = UpnpRouter(router, config.discover_s)
+        # While a router hangs, its thread is the only one.
+        self._calls = PatientCalls("the UPnP library", UPNP_TIMEOUT_S)
+        self._calling: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         family = socket.AF_INET if router.ip.version == 4 else socket.AF_INET6
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
@@ -81,6 +86,8 @@ class RouterDriver:
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 await self.ended.wait()
+        for task in self._calling:
+            task.cancel()
         self._pump.close()
         self._loop.remove_reader(self._socket)
         self._socket.close()
@@ -99,7 +106,9 @@ class RouterDriver:
 
     def _send(self, ask: AskRouter) -> None:
         if ask.data is None:
-            Thread(target=self._call_upnp, args=(ask,), daemon=True).start()
+            task = asyncio.ensure_future(self._call_upnp(ask))
+            self._calling.add(task)
+            task.add_done_callback(self._calling.discard)
             return
         try:
             self._socket.send(ask.data)
@@ -126,17 +135,12 @@ class RouterDriver:
         self.mapper.handle_refused(self._host.clock.now())
         self._pump.wake()
 
-    def _call_upnp(self, ask: AskRouter) -> None:
-        """In a thread, of which a daemon leaves the process at its end: some calls take half a minute."""
+    async def _call_upnp(self, ask: AskRouter) -> None:
         answer = None
         try:
-            answer = self._upnp.answer(ask.request)
-        except Exception as error:  # noqa: BLE001 - a bug, which counts as silence of the router
-            self._host.faults.tell("asking the router by UPnP", error)
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            self._loop.call_soon_threadsafe(self._on_upnp, answer)
-
-    def _on_upnp(self, answer: MapAnswer | None) -> None:
+            answer = await self._calls.make(partial(self._upnp.answer, ask.request))
+        except NetworkFault as fault:  # as good as silence
+            logger.debug("the router %s: %s", self.router.ip, fault)
         now = self._host.clock.now()
         if answer is None:
             self.mapper.handle_silence(now)

@@ -2,7 +2,7 @@
 
 A plug-in is a function of the entry point group `fastmarket.settlement`: it takes `SettlementContext`, and
 returns a `SettlementPlugin`. Its calls may wait for a network: they are made in a thread of their own, one at
-a time (`settlement.calls`), with at most `SettlementPolicy.max_tabs_per_call` tabs each. Whatever they raise,
+a time (`patient_calls`), with at most `SettlementPolicy.max_tabs_per_call` tabs each. Whatever they raise,
 and if they never return, receipts are taken as before (`payments.backing`).
 """
 

@@ -11,8 +11,8 @@ from itertools import islice
 from fastmarket.config.payments import SettlementPolicy
 from fastmarket.errors import FastmarketError, NetworkFault
 from fastmarket.log_throttle import LogThrottle
+from fastmarket.patient_calls import PatientCalls
 from fastmarket.payments.backing import Backings, NewestReceipt
-from fastmarket.settlement.calls import PatientCalls
 from fastmarket.settlement.interface import ClaimOutcome, ClaimResult, SettlementPlugin, SettlementStatus
 from fastmarket.wording import counted, suppressed_note
 

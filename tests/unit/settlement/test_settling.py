@@ -12,12 +12,12 @@ import pytest
 
 from fastmarket.config.payments import SettlementPolicy
 from fastmarket.errors import CallerFault, NetworkFault
+from fastmarket.patient_calls import PatientCalls
 from fastmarket.payments.backing import Backing, Backings, NewestReceipt, VoucherScheme, newest
 from fastmarket.payments.reasons import Reason
 from fastmarket.payments.receipt import Receipt
 from fastmarket.payments.rows import SellerRow
 from fastmarket.payments.tab import Tab
-from fastmarket.settlement.calls import PatientCalls
 from fastmarket.settlement.interface import ClaimOutcome, ClaimResult, SettlementContext, SettlementStatus
 from fastmarket.settlement.loading import open_by_name, split_choice
 from fastmarket.settlement.settler import Settler

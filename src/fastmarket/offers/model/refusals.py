@@ -16,11 +16,11 @@ class Refusal(Enum):
     LIFETIME = "lifetime"  # a lifetime of zero, or longer than offers may have
     FUTURE = "future"  # issued further in the future than clock skew explains
     EXPIRED = "expired"  # expired
+    SUPERSEDED = "superseded"  # a later version is held: a replay or a late copy
+    FULL = "full"  # no room for it
 
     # Each member exists once. Enum's own hash is a Python function, called five times for a refused offer.
     __hash__ = object.__hash__
-    SUPERSEDED = "superseded"  # a later version is held: a replay or a late copy
-    FULL = "full"  # no room for it
 
 
 class OfferRefused(PeerFault):

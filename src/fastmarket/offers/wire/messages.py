@@ -132,7 +132,7 @@ def encode_acks(acks: Iterable[Ack], reasons: Iterable[Refusal] = (), now: float
     if not told:
         return reply
     reply += _REASONS_TAG + encode_uvarint(len(told)) + told
-    if _EXPIRED in told or _FUTURE in told:
+    if not _CLOCK_REASONS.isdisjoint(told):
         reply += _NOW_TAG + encode_uvarint(round(now))
     return reply
 
@@ -195,7 +195,7 @@ _REASONS: dict[Refusal, int] = {
     Refusal.FUTURE: 5,
     Refusal.EXPIRED: 6,
 }
-_EXPIRED, _FUTURE = _REASONS[Refusal.EXPIRED], _REASONS[Refusal.FUTURE]  # `OF_CLOCKS`
+_CLOCK_REASONS = frozenset(_REASONS[one] for one in OF_CLOCKS)
 _REFUSALS = {number: refusal for refusal, number in _REASONS.items()}
 
 

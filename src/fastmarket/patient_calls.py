@@ -30,7 +30,7 @@ class PatientCalls:
             raise NetworkFault(f"{self._name} has not returned from an earlier call")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._thread = Thread(target=_run, args=(work, loop, done), name="fastmarket-settle", daemon=True)
+        self._thread = Thread(target=_run, args=(work, loop, done), name="fastmarket-call", daemon=True)
         self._thread.start()
         try:
             async with asyncio.timeout(self._timeout_s):
